@@ -1,0 +1,85 @@
+"""The error tree, drawn once.
+
+GreenmineError
+├── UserError            the person who called can mend it: command line exit 2
+│   ├── PolicyError      one or more problems, each with file, line and field
+│   └── ConfigError      settings, secrets, home directory
+├── Refused              an input was refused; carries a machine-readable word
+│   └── DecodeRefused    a payload or one of its items; becomes a dead letter
+├── NotFound             no such alert, user, device, dead letter
+├── Conflict             the act does not fit the present state
+├── StoreUnavailable     a store cannot answer now; retry, nothing is lost
+└── Corrupt              a checksum, a hash chain or a cursor does not fit
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class GreenmineError(Exception):
+    """Root of all errors that greenmine raises on purpose."""
+
+
+class UserError(GreenmineError):
+    """Something the caller wrote or chose; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a file: where (file, 1-based line, dotted field), what, and what to do."""
+
+    file: str
+    line: int | None
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.field}: {self.message}" if self.field else f"{where}: {self.message}"
+
+
+class PolicyError(UserError):
+    """A policy cannot be used; `problems` has every reason found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(p) for p in problems))
+
+
+class ConfigError(UserError):
+    """Settings, secrets or the home directory cannot be used."""
+
+
+class Refused(GreenmineError):
+    """An input was refused. `word` is stable and machine-readable, `detail` is for people."""
+
+    def __init__(self, word: str, detail: str = "") -> None:
+        self.word = word
+        self.detail = detail
+        super().__init__(f"{word}: {detail}" if detail else word)
+
+
+class DecodeRefused(Refused):
+    """A payload, or one item of it, cannot be understood."""
+
+
+class NotFound(GreenmineError):
+    """What was named does not exist, or the caller may not know that it does."""
+
+
+class Conflict(GreenmineError):
+    """The act does not fit the state the thing is in now."""
+
+
+class StoreUnavailable(GreenmineError):
+    """A store cannot take or give data now. `retry_after_s` is the server's wish, where it gave one."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None, needs_operator: bool = False) -> None:
+        self.retry_after_s = retry_after_s
+        self.needs_operator = needs_operator
+        super().__init__(message)
+
+
+class Corrupt(GreenmineError):
+    """Stored data does not fit its own checksum, chain or cursor."""

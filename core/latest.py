@@ -1,0 +1,36 @@
+"""What is newest of a series, and the changes that live views are told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from greenmine.core.reading import Series
+
+
+class Latest(NamedTuple):
+    """The newest reading of a series by source time, and when it came (journal's clock)."""
+
+    series: Series
+    time_ns: int
+    value: float
+    quality: int
+    received_ns: int
+
+
+class Change(NamedTuple):
+    """Something that a commit changed. By `kind`, `what` is:
+
+    * `latest`: a `Latest`
+    * `alert`: an `Alert`
+    * `transition`: a `Transition`
+    * `message`: a dict of one raw message and what was decoded from it (for `tail`)
+    * `policy`: the id of the mine whose policy became active
+    """
+
+    kind: str
+    what: Any
+
+
+ChangeListener = Callable[[Sequence[Change]], None]
+"""Called after each commit, on the pipeline's thread, and must not block."""

@@ -1,0 +1,111 @@
+"""The port through which readings rest and are read again, and the in-memory fake that passes its contract suite.
+
+The contract: a write that returned is durable as far as the adapter says; writing the same readings again changes
+nothing; a query returns readings by series and then time, half-open in time; good readings are stored although others
+in the same call are rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from greenmine.core.reading import Reading, Series
+
+
+class Selection(NamedTuple):
+    """Which readings: None selects all; times are source times in ns, `start_ns` inclusive, `end_ns` exclusive."""
+
+    mine: str | None = None
+    device: str | None = None
+    metric: str | None = None
+    channel: str | None = None
+    stat: str | None = None
+    period_s: int | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    @classmethod
+    def of_series(cls, series: Series, start_ns: int | None = None, end_ns: int | None = None) -> Selection:
+        """All of one series in a span of time."""
+        return cls(*series, start_ns, end_ns)
+
+    def matches(self, reading: Reading) -> bool:
+        """Whether the reading is selected."""
+        wanted = self[:6]
+        if any(want is not None and want != have for want, have in zip(wanted, reading.series, strict=True)):
+            return False
+        return (self.start_ns is None or reading.time_ns >= self.start_ns) and (
+            self.end_ns is None or reading.time_ns < self.end_ns
+        )
+
+
+class Rejected(NamedTuple):
+    """A reading that can never be stored, with the store's own words."""
+
+    reading: Reading
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """What became of a write: the number stored (or already there) and those refused for good."""
+
+    stored: int
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class ReadingStore(Protocol):
+    """Where readings rest. Every method may raise StoreUnavailable; then nothing is lost and the call is repeated."""
+
+    def write(self, readings: Sequence[Reading]) -> WriteReport:
+        """Store readings (value not None), idempotently; returns when the store has confirmed them."""
+        ...
+
+    def query(self, selection: Selection, newest_first_limit: int | None = None) -> Iterator[Reading]:
+        """Stored readings ordered by series, then time. With a limit: the newest n of the selection, same order."""
+        ...
+
+    def count(self, selection: Selection) -> int:
+        """Number of stored readings in the selection."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections; the store cannot be used afterwards."""
+        ...
+
+
+class InMemoryReadingStore:
+    """The shipped fake: a dictionary. Keeps nothing over a restart. Can be told to be down, for tests of retries."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[Series, int], Reading] = {}
+        self.down: Exception | None = None
+
+    def write(self, readings: Sequence[Reading]) -> WriteReport:
+        """Keep the readings; a reading that is already there stays as it is."""
+        self._check()
+        for reading in readings:
+            self._values.setdefault((reading.series, reading.time_ns), reading)
+        return WriteReport(stored=len(readings))
+
+    def query(self, selection: Selection, newest_first_limit: int | None = None) -> Iterator[Reading]:
+        """Readings of the selection, by series and time."""
+        self._check()
+        found = [r for r in self._values.values() if selection.matches(r)]
+        if newest_first_limit is not None:
+            found = sorted(found, key=lambda r: r.time_ns)[-newest_first_limit:] if newest_first_limit else []
+        return iter(sorted(found, key=lambda r: (r.series, r.time_ns)))
+
+    def count(self, selection: Selection) -> int:
+        """Number of readings of the selection."""
+        self._check()
+        return sum(1 for r in self._values.values() if selection.matches(r))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _check(self) -> None:
+        if self.down is not None:
+            raise self.down

@@ -1,0 +1,3 @@
+"""The same pipeline over history: replaying a journal and comparing its transitions. May import everything but web
+and app.
+"""

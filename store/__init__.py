@@ -1,0 +1,1 @@
+"""Where things rest: readings in DuckDB or InfluxDB, relational state in SQLite. May import core."""

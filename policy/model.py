@@ -1,0 +1,343 @@
+"""The typed policy: one mine, one policy. Every section is declared; unknown keys are refused.
+
+The models check what can be seen inside one value or one section; `policy.check` sees across sections and
+`policy.load` turns every finding into a problem with file, line and field.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from greenmine.core.alert import Severity
+from greenmine.core.identifier import IDENTIFIER_PATTERN
+from greenmine.core.metric import METRICS, SensorKind
+from greenmine.core.quality import UNUSABLE_FOR_CONDITIONS, flag_names
+from greenmine.core.reading import Series
+from greenmine.core.unit import convertible, is_unit
+from greenmine.policy.duration import Seconds
+
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN, strict=True)]
+Channel = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$", strict=True)]
+SecretRef = Annotated[str, StringConstraints(pattern=r"^secret:[A-Za-z0-9_.-]{1,64}$", strict=True)]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _known_metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}; known are: {', '.join(METRICS)}")
+    return name
+
+
+def _known_unit(unit: str) -> str:
+    if not is_unit(unit):
+        raise ValueError(f"unknown unit {unit!r}")
+    return unit
+
+
+def _known_zone(zone: str) -> str:
+    if zone not in available_timezones():
+        raise ValueError(f"unknown time zone {zone!r}; use an IANA name such as Asia/Shanghai")
+    return zone
+
+
+def _iso_date(value: Any) -> Any:
+    # pydantic alone also takes seconds since the epoch and times of day.
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value, re.ASCII):
+        raise ValueError(f"{value!r} is not a date; write it as 2026-01-01")
+    if not isinstance(value, str | date) or isinstance(value, datetime):
+        raise ValueError("write a date as 2026-01-01")
+    return value
+
+
+def _whole_number(value: Any) -> Any:
+    # true and 1.0 are equal to 1 in Python, and so pass as the literal 1.
+    if type(value) is not int:
+        raise ValueError("must be a whole number without quotes")
+    return value
+
+
+Number = Annotated[float, Field(strict=True), AfterValidator(_finite)]
+MetricName = Annotated[str, Field(strict=True), AfterValidator(_known_metric)]
+UnitName = Annotated[str, Field(strict=True), AfterValidator(_known_unit)]
+Longitude = Annotated[Number, Field(ge=-180, le=180)]
+Latitude = Annotated[Number, Field(ge=-90, le=90)]
+Position = tuple[Longitude, Latitude]
+"""Longitude and latitude in degrees, WGS 84."""
+
+
+class Section(BaseModel):
+    """Base of all parts: immutable, and unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Text(Section):
+    """The same words in Chinese and English."""
+
+    zh: Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
+    en: Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
+
+    def in_language(self, language: str) -> str:
+        """`zh` or `en`; anything else is given English."""
+        return self.zh if language == "zh" else self.en
+
+
+class MineInfo(Section):
+    """The mine itself."""
+
+    id: Identifier
+    name: Text
+    enterprise: Text
+    region: Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$", strict=True)]
+    timezone: Annotated[str, Field(strict=True), AfterValidator(_known_zone)]
+    location: Position
+    noise_class: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole_number)]
+    air_grade: Annotated[Literal[1, 2], BeforeValidator(_whole_number)]
+    permit: Annotated[str, StringConstraints(max_length=64, strict=True)] | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The mine's time zone."""
+        return ZoneInfo(self.timezone)
+
+
+class MetricSetting(Section):
+    """How a sensor reports one metric."""
+
+    unit: UnitName
+    interval: Seconds = Field(gt=0)
+    stat: Literal["inst", "avg", "min", "max", "sum"] = "inst"
+    period: Seconds = Field(default=0, validate_default=False)
+
+    @model_validator(mode="after")
+    def _statistic_has_period(self) -> MetricSetting:
+        if (self.stat == "inst") != (self.period == 0):
+            raise ValueError("stat inst goes with period 0s; every other stat needs its period")
+        return self
+
+
+class Sensor(Section):
+    """A sensor of a device; `principle` decides whether its readings are evidence or a lead."""
+
+    kind: SensorKind
+    principle: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", strict=True)]
+    channel: Channel = ""
+    metrics: dict[MetricName, MetricSetting] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _metrics_fit_kind(self) -> Sensor:
+        for name, setting in self.metrics.items():
+            metric = METRICS[name]
+            if metric.kind is not self.kind:
+                raise ValueError(f"{name} is a metric of {metric.kind.value} sensors, not of {self.kind.value}")
+            if not convertible(setting.unit, metric.unit):
+                raise ValueError(f"{name} cannot be in {setting.unit}; its unit is {metric.unit}")
+        return self
+
+
+class Address(Section):
+    """How another network names the device."""
+
+    dev_eui: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{16}$", strict=True)] | None = None
+    mn: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_]{1,24}$", strict=True)] | None = None
+    edge: Annotated[str, StringConstraints(pattern=r"^[^/+#]{1,64}/[^/+#]{1,64}$", strict=True)] | None = None
+
+
+class Device(Section):
+    """A device that publishes, with its sensors. `gateway` names the device that speaks for it."""
+
+    id: Identifier
+    name: Text | None = None
+    address: Address | None = None
+    gateway: Identifier | None = None
+    position: Position | None = None
+    sensors: list[Sensor] = Field(default_factory=list)
+
+
+class RuleBase(Section):
+    """What all rules have. Without `devices` a rule holds for every device of the mine that reports the metric."""
+
+    id: Identifier
+    title: Text | None = None
+    severity: Severity
+    devices: list[Identifier] | None = Field(default=None, min_length=1)
+    channel: Channel | None = None
+    tell: list[Identifier] | None = Field(default=None, min_length=1)
+    advice: Text | None = None
+
+
+class LimitRule(RuleBase):
+    """A metric beyond a level, with a clear level of its own (hysteresis) and hold times on the journal's clock.
+
+    `raise` and `clear` are in `unit` (the metric's canonical unit if left out). `direction: above` needs
+    clear < raise, `below` needs clear > raise.
+    """
+
+    metric: MetricName
+    direction: Literal["above", "below"] = "above"
+    raise_level: Number = Field(alias="raise")
+    clear: Number
+    unit: UnitName | None = None
+    hold: Seconds = Field(default=0, validate_default=False)
+    clear_hold: Seconds = Field(default=0, validate_default=False)
+
+    @model_validator(mode="after")
+    def _levels_are_apart(self) -> LimitRule:
+        if self.direction == "above" and not self.clear < self.raise_level:
+            raise ValueError(f"clear {self.clear:g} must be below raise {self.raise_level:g} for direction above")
+        if self.direction == "below" and not self.clear > self.raise_level:
+            raise ValueError(f"clear {self.clear:g} must be above raise {self.raise_level:g} for direction below")
+        if self.unit is not None and not convertible(self.unit, METRICS[self.metric].unit):
+            raise ValueError(f"{self.metric} cannot be in {self.unit}; its unit is {METRICS[self.metric].unit}")
+        return self
+
+
+class ThresholdRule(LimitRule):
+    """Judges each usable reading."""
+
+    kind: Literal["threshold"]
+
+
+class MeanRule(LimitRule):
+    """Judges the mean over the last `window` of source time, once `coverage` of the due readings are there.
+
+    `statistic: energy` is the level mean 10 lg(mean(10^(L/10))) of sound levels (Leq); it is the default for them.
+    """
+
+    kind: Literal["mean"]
+    window: Seconds = Field(gt=0)
+    statistic: Literal["arithmetic", "energy"] | None = None
+    coverage: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.75
+
+    @property
+    def energy(self) -> bool:
+        """Whether the energy mean is taken."""
+        if self.statistic is None:
+            return METRICS[self.metric].energy_mean
+        return self.statistic == "energy"
+
+
+class AbsenceRule(RuleBase):
+    """No usable reading of a series for `after`, or for `intervals` of its reporting interval."""
+
+    kind: Literal["absence"]
+    metric: MetricName | None = None
+    after: Seconds | None = Field(default=None, gt=0)
+    intervals: Annotated[int, Field(strict=True, ge=2, le=100)] | None = None
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> AbsenceRule:
+        if (self.after is None) == (self.intervals is None):
+            raise ValueError("give either after or intervals")
+        return self
+
+
+Rule = Annotated[ThresholdRule | MeanRule | AbsenceRule, Field(discriminator="kind")]
+
+
+class ConsoleChannel(Section):
+    """Notices on the service's own log and on `greenmine demo`'s screen."""
+
+    kind: Literal["console"]
+
+
+class EmailChannel(Section):
+    """Notices by e-mail; the server is part of the service's settings."""
+
+    kind: Literal["email"]
+    to: Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>\x00-\x1f]+@[^@\s,;<>\x00-\x1f]+$", max_length=254)]
+
+
+class WebhookChannel(Section):
+    """Notices by HTTPS POST with an idempotency key; the URL is a secret."""
+
+    kind: Literal["webhook"]
+    url: SecretRef
+
+
+ContactChannel = Annotated[ConsoleChannel | EmailChannel | WebhookChannel, Field(discriminator="kind")]
+
+
+class Contact(Section):
+    """Somebody who is told. `level` is where he stands in the chain of escalation."""
+
+    id: Identifier
+    name: Text
+    level: Literal["enterprise", "county", "city"] = "enterprise"
+    language: Literal["zh", "en"] = "zh"
+    min_severity: Severity = Severity.NOTICE
+    channels: list[ContactChannel] = Field(min_length=1)
+
+
+class QualitySettings(Section):
+    """Which flags take a reading out of conditions, and how far a device's clock may be ahead."""
+
+    unusable: list[str] = Field(default_factory=lambda: flag_names(UNUSABLE_FOR_CONDITIONS))
+    max_ahead: Seconds = Field(default=300, validate_default=False)
+    lateness: Seconds = Field(default=300, validate_default=False)
+
+
+class GrafanaSettings(Section):
+    """Filled by the dashboards' issue; declared so that a policy can already name the folder."""
+
+    folder: Text | None = None
+
+
+class Ladder(Section):
+    """Escalation steps; filled by the alerting issue."""
+
+    id: Identifier
+    steps: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Tarp(Section):
+    """Trigger, action, response plan; filled by the alerting issue."""
+
+    id: Identifier
+    levels: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Policy(Section):
+    """One mine's policy, with what its region gave merged in."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    extends: str | None = None
+    mine: MineInfo
+    valid_from: Annotated[date, BeforeValidator(_iso_date)]
+    devices: list[Device] = Field(default_factory=list)
+    standards: list[Annotated[str, StringConstraints(min_length=1, max_length=100, strict=True)]] = Field(
+        default_factory=list
+    )
+    rules: list[Rule] = Field(default_factory=list)
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+    contacts: list[Contact] = Field(default_factory=list)
+    ladders: list[Ladder] = Field(default_factory=list)
+    tarps: list[Tarp] = Field(default_factory=list)
+    templates: dict[Identifier, Text] = Field(default_factory=dict)
+    models: dict[Identifier, dict[str, Any]] = Field(default_factory=dict)
+    grafana: GrafanaSettings = Field(default_factory=GrafanaSettings)
+    plan: dict[str, Any] = Field(default_factory=dict)
+
+    def device(self, device_id: str) -> Device | None:
+        """The device with this id, or None."""
+        return next((d for d in self.devices if d.id == device_id), None)
+
+    def series(self) -> dict[Series, MetricSetting]:
+        """Every series that the registered sensors report, with its settings."""
+        return {
+            Series(self.mine.id, device.id, metric, sensor.channel, setting.stat, setting.period): setting
+            for device in self.devices
+            for sensor in device.sensors
+            for metric, setting in sensor.metrics.items()
+        }

@@ -1,0 +1,253 @@
+"""Own JSON: one object, or an array of at most 1,000, at most 256 KiB.
+
+One bad object or value never costs a good one: what is wrong with the whole payload refuses it, what is wrong with
+one object or value is refused beside the others. A byte order mark is refused (`json`). A number too small for a
+double is stored as 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from greenmine.core.errors import DecodeRefused
+from greenmine.core.identifier import is_identifier
+from greenmine.core.metric import METRICS
+from greenmine.core.quality import HJ212_LETTERS, Quality
+from greenmine.core.reading import STATS
+from greenmine.core.unit import convertible
+from greenmine.ingest.decoded import Decoded, Item, RefusedItem
+from greenmine.ingest.timestamp import from_milliseconds, from_rfc3339
+
+MAX_BYTES = 256 * 1024
+MAX_BYTES_TO_EXPLAIN = 4 * 1024 * 1024
+"""Up to here an oversized payload is read once, so that its refusal can name the deeper reason."""
+MAX_OBJECTS = 1_000
+MAX_FIELDS = 1_000
+MAX_DEPTH = 8
+MAX_PERIOD_S = 366 * 86400
+_INT64 = 2**63
+_FIELDS = frozenset(("ts", "values", "seq", "boot", "flags", "stat", "period_s", "device", "unit"))
+
+
+class _DuplicateKey(dict[str, Any]):
+    """An object that named a key twice; `key` says which."""
+
+    key: str = ""
+
+
+def decode_json(payload: bytes) -> Decoded:
+    """Decode a payload of topic `up`.
+
+    Raises:
+        DecodeRefused: the payload as a whole; words `empty size encoding json depth not_finite too_many_fields
+            too_many_records type range`.
+    """
+    document, escaped = _parse(payload)
+    objects = document if isinstance(document, list) else [document]
+    if len(objects) > MAX_OBJECTS:
+        raise DecodeRefused("too_many_records", f"{len(objects)} objects; the most is {MAX_OBJECTS}")
+    if isinstance(document, float) and not math.isfinite(document):
+        raise DecodeRefused("not_finite", "the payload is no finite number, and no object either")
+    if not isinstance(document, list | dict):
+        raise DecodeRefused("type", "a payload is one object or an array of objects")
+    decoded = Decoded()
+    for index, entry in enumerate(objects):
+        where = f"[{index}]" if isinstance(document, list) else ""
+        try:
+            if escaped:
+                _check_surrogates(entry)
+            _object(entry, where, decoded)
+        except DecodeRefused as refused:
+            decoded.refused.append(RefusedItem(refused.word, refused.detail))
+    if not decoded.items and not decoded.refused:
+        raise DecodeRefused("empty", "the array has no objects")
+    return decoded
+
+
+def _parse(payload: bytes) -> tuple[Any, bool]:
+    """The document, and whether it has \\u escapes (which may hide half of a surrogate pair)."""
+    if not payload:
+        raise DecodeRefused("empty", "zero bytes")
+    if len(payload) > MAX_BYTES_TO_EXPLAIN:
+        raise DecodeRefused("size", f"{len(payload)} bytes; the most is {MAX_BYTES}")
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DecodeRefused("encoding", f"not UTF-8 at byte {error.start}") from error
+    try:
+        document = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
+    except RecursionError as error:
+        raise DecodeRefused("depth", f"nested deeper than {MAX_DEPTH}") from error
+    except json.JSONDecodeError as error:
+        raise DecodeRefused("json", f"{error.msg} at character {error.pos}") from error
+    if text.count("{") + text.count("[") > 1:
+        _check_depth(document)
+    if len(payload) > MAX_BYTES:
+        raise DecodeRefused("size", f"{len(payload)} bytes; the most is {MAX_BYTES}")
+    return document, "\\u" in text
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise DecodeRefused("too_many_fields", f"an object has {len(pairs)} fields; the most is {MAX_FIELDS}")
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    marked = _DuplicateKey(plain)
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            marked.key = key
+            break
+        seen.add(key)
+    return marked
+
+
+def _integer(text: str) -> int:
+    # Python refuses to convert very long digit strings; anything over 20 characters is beyond 64 bits in any case, and
+    # must cost only the value it stands for.
+    return int(text) if len(text) <= 20 else 2**64
+
+
+def _check_depth(document: Any) -> None:
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise DecodeRefused("depth", f"nested deeper than {MAX_DEPTH}")
+        deeper: list[Any] = []
+        for node in level:
+            children = node.values() if isinstance(node, dict) else node
+            deeper.extend(child for child in children if isinstance(child, dict | list))
+        level = deeper
+
+
+def _check_surrogates(document: Any) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DecodeRefused("encoding", "a string has half of a surrogate pair") from error
+
+
+def _object(entry: Any, where: str, decoded: Decoded) -> None:
+    if not isinstance(entry, dict):
+        raise DecodeRefused("type", f"{where or 'payload'} is not an object")
+    if isinstance(entry, _DuplicateKey):
+        raise DecodeRefused("duplicate_key", f"{where}{'.' if where else ''}{entry.key} stands twice")
+    unknown = [key for key in entry if key not in _FIELDS]
+    if unknown:
+        raise DecodeRefused("unknown_field", f"{where or 'payload'} has {unknown[0]!r}; known are {sorted(_FIELDS)}")
+    time_ns = _time(entry)
+    device = _device(entry)
+    stat, period_s = _statistic(entry)
+    unit = entry.get("unit")
+    if unit is not None and not isinstance(unit, str):
+        raise DecodeRefused("type", "unit is not text")
+    flags = _mapping(entry, "flags")
+    seq, boot = _sequence(entry)
+    values = _mapping(entry, "values")
+    if not values:
+        raise DecodeRefused("missing_field", f"{where or 'payload'} has no values")
+    for name, value in values.items():
+        try:
+            metric, channel = _metric(name)
+            number = _number(name, value)
+            _unit(metric, unit)
+            quality = _flag(name, flags)
+        except DecodeRefused as refused:
+            decoded.refused.append(RefusedItem(refused.word, f"{where}{'.' if where else ''}{refused.detail}"))
+            continue
+        decoded.items.append(Item(device, metric, channel, stat, period_s, time_ns, number, unit, quality, seq, boot))
+
+
+def _time(entry: dict[str, Any]) -> int:
+    moment = entry.get("ts")
+    if isinstance(moment, str):
+        return from_rfc3339(moment)
+    if isinstance(moment, int) and not isinstance(moment, bool):
+        return from_milliseconds(moment)
+    if moment is None:
+        raise DecodeRefused("missing_field", "ts is missing")
+    raise DecodeRefused("type", "ts is RFC 3339 text or integer milliseconds")
+
+
+def _device(entry: dict[str, Any]) -> str | None:
+    device = entry.get("device")
+    if device is None:
+        return None
+    if not isinstance(device, str):
+        raise DecodeRefused("type", "device is not text")
+    if not is_identifier(device):
+        raise DecodeRefused("device_id_charset", "device is 1 to 63 of a-z, 0-9 and '-'")
+    return device
+
+
+def _statistic(entry: dict[str, Any]) -> tuple[str, int]:
+    stat, period_s = entry.get("stat", "inst"), entry.get("period_s", 0)
+    if stat not in STATS:
+        raise DecodeRefused("stat", f"stat is one of {', '.join(STATS)}")
+    if isinstance(period_s, bool) or not isinstance(period_s, int):
+        raise DecodeRefused("type", "period_s is an integer of seconds")
+    if not 0 <= period_s <= MAX_PERIOD_S:
+        raise DecodeRefused("range", f"period_s is 0 to {MAX_PERIOD_S}")
+    if (stat == "inst") != (period_s == 0):
+        raise DecodeRefused("stat", "stat inst goes with period_s 0; every other stat needs its period_s")
+    return stat, period_s
+
+
+def _sequence(entry: dict[str, Any]) -> tuple[int | None, str | None]:
+    seq, boot = entry.get("seq"), entry.get("boot")
+    if seq is not None:
+        if isinstance(seq, bool) or not isinstance(seq, int):
+            raise DecodeRefused("type", "seq is an integer")
+        if not 0 <= seq < _INT64:
+            raise DecodeRefused("range", "seq is 0 to 9223372036854775807")
+    if boot is not None and (not isinstance(boot, str) or len(boot) > 64):
+        raise DecodeRefused("type", "boot is text of at most 64 characters")
+    return seq, boot
+
+
+def _mapping(entry: dict[str, Any], field: str) -> dict[str, Any]:
+    found = entry.get(field, {})
+    if not isinstance(found, dict):
+        raise DecodeRefused("type", f"{field} is not an object")
+    if isinstance(found, _DuplicateKey):
+        raise DecodeRefused("duplicate_key", f"{field}.{found.key} stands twice")
+    return found
+
+
+def _metric(name: str) -> tuple[str, str]:
+    metric, at, channel = name.partition("@")
+    if metric not in METRICS:
+        raise DecodeRefused("unknown_field", f"values.{name[:80]}: unknown metric")
+    if at and not is_identifier(channel):
+        raise DecodeRefused("channel_charset", f"values.{name[:80]}: a channel is 1 to 63 of a-z, 0-9 and '-'")
+    return metric, channel
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DecodeRefused("type", f"values.{name} is not a number")
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        raise DecodeRefused("range", f"values.{name} does not fit 64 bits")
+    if not math.isfinite(value):
+        raise DecodeRefused("not_finite", f"values.{name} is beyond a double")
+    return float(value)
+
+
+def _unit(metric: str, unit: str | None) -> None:
+    if unit is not None and not convertible(unit, METRICS[metric].unit):
+        raise DecodeRefused("unit", f"values.{metric} cannot be in {unit[:20]!r}; its unit is {METRICS[metric].unit}")
+
+
+def _flag(name: str, flags: dict[str, Any]) -> Quality:
+    letter = flags.get(name)
+    if letter is None:
+        return Quality.GOOD
+    if not isinstance(letter, str) or letter not in HJ212_LETTERS:
+        raise DecodeRefused("flag", f"flags.{name} is one of {' '.join(HJ212_LETTERS)}")
+    return HJ212_LETTERS[letter]

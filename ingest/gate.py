@@ -1,0 +1,119 @@
+"""Who may connect and what he may do: accounts with random passwords, and grants by full topic.
+
+A device's user name and client id are `{mine}.{device}`; it may write its own `up`, `up/senml`, `up/hj212`,
+`activity` and read its own `down`. A service account may read and write everything under `mines/`.
+Passwords are kept as PBKDF2-SHA512 in the form mosquitto reads, so that one record serves both brokers. They are made
+by us with 192 random bits, so the low iteration count takes nothing from their strength.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from greenmine.core.identifier import is_identifier
+
+_ITERATIONS = 101
+WRITE_SUFFIXES = ("up", "up/senml", "up/hj212", "activity")
+READ_SUFFIXES = ("down",)
+
+
+class Account(NamedTuple):
+    """An MQTT account. For a service, `mine` and `device` are empty."""
+
+    name: str
+    mine: str
+    device: str
+    password_hash: str
+
+    @property
+    def is_service(self) -> bool:
+        """Whether this is a part of greenmine or a bridge, not a device."""
+        return not self.device
+
+
+class Action(StrEnum):
+    """What a client wants to do with a topic."""
+
+    WRITE = "write"
+    READ = "read"
+
+
+def new_password() -> str:
+    """A random password, 32 characters of URL-safe base64."""
+    return secrets.token_urlsafe(24)
+
+
+def hash_password(password: str) -> str:
+    """The password in mosquitto's form `$7$iterations$salt$hash`."""
+    salt = secrets.token_bytes(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ITERATIONS)
+    return f"$7${_ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def password_fits(password: str, password_hash: str) -> bool:
+    """Whether the password belongs to the hash; takes the same time either way."""
+    _, _, iterations, salt, expected = password_hash.split("$")
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), base64.b64decode(salt), int(iterations))
+    return hmac.compare_digest(digest, base64.b64decode(expected))
+
+
+def granted_topics(mine: str, device: str) -> tuple[list[str], list[str]]:
+    """Topics that a device may write, and those it may read; each in full."""
+    own = f"mines/{mine}/{device}/"
+    return [own + suffix for suffix in WRITE_SUFFIXES], [own + suffix for suffix in READ_SUFFIXES]
+
+
+def account_name(mine: str, device: str) -> str:
+    """The user name and client id of a device.
+
+    Raises:
+        ValueError: not identifiers.
+    """
+    if not is_identifier(mine) or not is_identifier(device):
+        raise ValueError("mine and device are 1 to 63 of a-z, 0-9 and '-'")
+    return f"{mine}.{device}"
+
+
+class Gate:
+    """Decides on connections and topics from the accounts it was given last."""
+
+    def __init__(self, accounts: Iterable[Account] = ()) -> None:
+        self._lock = threading.Lock()
+        self._accounts: Mapping[str, Account] = {}
+        self._write: Mapping[str, frozenset[str]] = {}
+        self._read: Mapping[str, frozenset[str]] = {}
+        self.replace(accounts)
+
+    def replace(self, accounts: Iterable[Account]) -> None:
+        """Use these accounts from now on; open connections of revoked ones lose every grant at once."""
+        known = {account.name: account for account in accounts}
+        grants = {a.name: granted_topics(a.mine, a.device) for a in known.values() if not a.is_service}
+        with self._lock:
+            self._accounts = known
+            self._write = {name: frozenset(grant[0]) for name, grant in grants.items()}
+            self._read = {name: frozenset(grant[1]) for name, grant in grants.items()}
+
+    def admits(self, user: str | None, password: str | None, client_id: str | None) -> bool:
+        """Whether this connection is who it says; a client id other than the user name is refused, since it could
+        take over another's session."""
+        if not user or password is None or client_id != user:
+            return False
+        account = self._accounts.get(user)
+        return account is not None and password_fits(password, account.password_hash)
+
+    def allows(self, user: str | None, action: Action, topic: str) -> bool:
+        """Whether the account may do this with the topic (for READ also a filter, which is compared literally)."""
+        account = self._accounts.get(user or "")
+        if account is None:
+            return False
+        if account.is_service:
+            return topic.startswith("mines/")
+        granted = self._write if action is Action.WRITE else self._read
+        return topic in granted[account.name]

@@ -1,0 +1,40 @@
+"""The same accounts and grants written for mosquitto: a password file and an ACL file, each topic in full."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from greenmine.ingest.gate import Account, granted_topics
+
+PASSWORD_FILE = "passwords"  # noqa: S105 - a file name
+ACL_FILE = "acl"
+
+
+def write_mosquitto_files(folder: Path, accounts: Iterable[Account]) -> tuple[Path, Path]:
+    """Write both files (mode 0600, each replaced atomically); mosquitto reads them again on SIGHUP."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(accounts)
+    passwords = "".join(f"{account.name}:{account.password_hash}\n" for account in ordered)
+    acl = "".join(_acl(account) for account in ordered)
+    return _replace(folder / PASSWORD_FILE, passwords), _replace(folder / ACL_FILE, acl)
+
+
+def _acl(account: Account) -> str:
+    if account.is_service:
+        return f"user {account.name}\ntopic readwrite mines/#\ntopic read $SYS/#\n\n"
+    writes, reads = granted_topics(account.mine, account.device)
+    lines = [f"user {account.name}", *(f"topic write {t}" for t in writes), *(f"topic read {t}" for t in reads)]
+    return "\n".join(lines) + "\n\n"
+
+
+def _replace(path: Path, text: str) -> Path:
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return path

@@ -1,0 +1,163 @@
+"""The one thread that writes the journal: group commit first, then the acknowledgements, in the order of receipt."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from greenmine.core.clock import Clock
+from greenmine.core.errors import StoreUnavailable
+from greenmine.ingest.journal import Journal, JournalClock
+from greenmine.ingest.record import Record
+
+
+class AckSink(Protocol):
+    """Where acknowledgements go once the data is safe."""
+
+    def acknowledge(self, tokens: Sequence[Any]) -> None:
+        """These are committed, in the order of receipt. Called on the writer's thread; must not block or raise."""
+        ...
+
+
+class Submission(NamedTuple):
+    """A record on its way to the journal, together with its acknowledgement (None where nobody waits).
+
+    `at_ns` is the time of receipt where a virtual clock gives it (a replay of old measurements); it must not go back.
+    """
+
+    record: Record
+    sink: AckSink | None = None
+    token: Any = None
+    at_ns: int | None = None
+
+
+class WriterLimits(NamedTuple):
+    """Sizes of the group commit. `linger_s` is how long the first record of a batch may wait for company."""
+
+    queue_records: int = 20_000
+    batch_records: int = 500
+    linger_s: float = 0.01
+    tick_s: float = 1.0
+
+
+class JournalWriter:
+    """Owns the journal. `offer` never blocks; a full queue is said so and the caller withholds its acknowledgement.
+
+    If a commit fails nothing is acknowledged, the thread ends and `on_failure` is called: what reached the disk is
+    unknown, so the process has to end and start again.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        on_commit: Callable[[], None],
+        on_failure: Callable[[StoreUnavailable], None],
+        limits: WriterLimits = WriterLimits(),  # noqa: B008 - immutable
+    ) -> None:
+        self._journal = journal
+        self._stamps = JournalClock(clock, journal.last_clock_ns)
+        self._stamped_ns = journal.last_clock_ns or 0
+        self._on_commit = on_commit
+        self._on_failure = on_failure
+        self._limits = limits
+        self._queue: queue.Queue[Submission | None] = queue.Queue(limits.queue_records)
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._stopping = threading.Event()
+        self.failed: StoreUnavailable | None = None
+        self.committed_records = 0
+        self.refused_full = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def offer(self, submission: Submission) -> bool:
+        """Queue a record; False when the queue is full or the writer has ended, and then nothing was taken."""
+        if self._stopping.is_set() or self.failed is not None:
+            return False
+        try:
+            self._queue.put_nowait(submission)
+        except queue.Full:
+            self.refused_full += 1
+            return False
+        return True
+
+    def put(self, submission: Submission, timeout_s: float) -> bool:
+        """Queue a record, waiting for room up to `timeout_s`: for acts of people, which have no broker behind them."""
+        if self._stopping.is_set() or self.failed is not None:
+            return False
+        try:
+            self._queue.put(submission, timeout=timeout_s)
+        except queue.Full:
+            return False
+        return True
+
+    @property
+    def backlog(self) -> int:
+        """Records waiting for a commit."""
+        return self._queue.qsize()
+
+    def stop(self) -> None:
+        """Commit what is queued, then end the thread. The journal stays open."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            taken, ended = self._take()
+            try:
+                self._journal.append(self._stamped(taken))
+            except StoreUnavailable as error:
+                self.failed = error
+                self._on_failure(error)
+                return
+            self.committed_records += len(taken)
+            _acknowledge(taken)
+            self._on_commit()
+
+    def _stamped(self, taken: list[Submission]) -> list[tuple[int, int, list[Record]]]:
+        """One batch with the time of now, or one for each virtual time of receipt."""
+        received_ns, clock_ns = self._stamps.advance()
+        if not any(submission.at_ns is not None for submission in taken):
+            return [(received_ns, clock_ns, [submission.record for submission in taken])]
+        batches: list[tuple[int, int, list[Record]]] = []
+        for submission in taken:
+            at_ns = max(submission.at_ns or received_ns, self._stamped_ns)
+            if not batches or batches[-1][0] != at_ns:
+                batches.append((at_ns, at_ns, []))
+            batches[-1][2].append(submission.record)
+            self._stamped_ns = at_ns
+        return batches
+
+    def _take(self) -> tuple[list[Submission], bool]:
+        """Up to a batch of submissions; an empty list when the tick passed without any."""
+        taken: list[Submission] = []
+        wait_s = self._limits.tick_s
+        while len(taken) < self._limits.batch_records:
+            try:
+                item = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                return taken, True
+            taken.append(item)
+            if len(taken) == 1 and self._limits.linger_s:
+                self._stopping.wait(self._limits.linger_s)
+            wait_s = 0.0
+        return taken, False
+
+
+def _acknowledge(taken: list[Submission]) -> None:
+    by_sink: dict[int, tuple[AckSink, list[Any]]] = {}
+    for _, sink, token, _ in taken:
+        if sink is not None:
+            by_sink.setdefault(id(sink), (sink, []))[1].append(token)
+    for sink, tokens in by_sink.values():
+        sink.acknowledge(tokens)

@@ -1,0 +1,45 @@
+"""Who may speak and what is expected of him: the registered devices of the active policies, looked up per reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from greenmine.core.reading import Series
+from greenmine.policy.model import MetricSetting, Policy
+
+
+class DeviceEntry(NamedTuple):
+    """A registered device: the unit it sends each series in, by (metric, channel, stat, period_s)."""
+
+    gateway: str | None
+    settings: Mapping[tuple[str, str, str, int], MetricSetting]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All registered devices by (mine, device), and each mine's tolerance for clocks that are ahead (ns)."""
+
+    devices: Mapping[tuple[str, str], DeviceEntry]
+    max_ahead_ns: Mapping[str, int]
+
+    @classmethod
+    def of(cls, policies: Iterable[Policy]) -> Registry:
+        """The registry that these policies describe."""
+        devices: dict[tuple[str, str], DeviceEntry] = {}
+        ahead: dict[str, int] = {}
+        for policy in policies:
+            mine = policy.mine.id
+            ahead[mine] = policy.quality.max_ahead * 1_000_000_000
+            settings: dict[str, dict[tuple[str, str, str, int], MetricSetting]] = {}
+            for series, setting in policy.series().items():
+                settings.setdefault(series.device, {})[series[2:]] = setting
+            for device in policy.devices:
+                devices[mine, device.id] = DeviceEntry(device.gateway, settings.get(device.id, {}))
+        return cls(devices, ahead)
+
+    def setting(self, series: Series) -> MetricSetting | None:
+        """How a series is registered, or None."""
+        entry = self.devices.get((series.mine, series.device))
+        return entry.settings.get(series[2:]) if entry else None

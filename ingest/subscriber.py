@@ -1,0 +1,197 @@
+"""The subscriber to an external broker: paho-mqtt, QoS 1, a persistent session, acknowledgement after the commit.
+
+The callback takes a message and offers it to the journal; it never blocks and never raises. An acknowledgement is only
+sent within the connection that delivered the message: after a reconnect the same packet id may name another message,
+and acknowledging that one unread would lose it. A broker sends again what was not acknowledged only after a
+reconnect; so when the queue was full, the connection is given up once there is room again.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from greenmine.core.errors import ConfigError
+from greenmine.ingest.journal_writer import JournalWriter, Submission
+from greenmine.ingest.record import Record, RecordFlag, RecordKind
+
+log = structlog.get_logger(__name__)
+
+TOPICS = "mines/#"
+KEEPALIVE_S = 30
+RECONNECT_FIRST_S = 1
+RECONNECT_LONGEST_S = 30
+
+
+class BrokerUrl(NamedTuple):
+    """`mqtt://host:port` or `mqtts://host:port`."""
+
+    host: str
+    port: int
+    tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> BrokerUrl:
+        """Split a URL.
+
+        Raises:
+            ConfigError: another scheme, no host, or a password in the URL (it would show up in logs).
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ConfigError("the broker's URL is mqtt://host:port or mqtts://host:port")
+        if parts.username or parts.password:
+            raise ConfigError("do not write user or password into the broker's URL; use mqtt.user and a secret file")
+        tls = parts.scheme == "mqtts"
+        return cls(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+
+
+class _Token(NamedTuple):
+    generation: int
+    mid: int
+    qos: int
+
+
+class Subscriber:
+    """Brings messages from a broker into the journal. `on_link` is told True when subscribed and False when the
+    connection is lost, on paho's thread."""
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        user: str,
+        password: str,
+        writer: JournalWriter,
+        on_link: Callable[[bool], None],
+        ca_file: str | None = None,
+    ) -> None:
+        self._url = url
+        self._writer = writer
+        self._on_link = on_link
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._overflowed = False
+        self._stopping = False
+        self.connected = False
+        self.refusal: str | None = None
+        self.received = 0
+        self.qos0 = 0
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=user,
+            clean_session=False,
+            protocol=mqtt.MQTTv311,
+            manual_ack=True,
+            reconnect_on_failure=True,
+        )
+        self._client.username_pw_set(user, password)
+        if url.tls:
+            context = ssl.create_default_context(cafile=ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._client.tls_set_context(context)
+        self._client.reconnect_delay_set(RECONNECT_FIRST_S, RECONNECT_LONGEST_S)
+        self._client.on_connect = self._connected
+        self._client.on_connect_fail = self._connect_failed
+        self._client.on_disconnect = self._disconnected
+        self._client.on_subscribe = self._subscribed
+        self._client.on_message = self._message
+
+    def start(self) -> None:
+        """Connect in the background, now and whenever the connection is lost."""
+        self._client.connect_async(self._url.host, self._url.port, KEEPALIVE_S)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect; what was not acknowledged stays with the broker."""
+        self._stopping = True
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def acknowledge(self, tokens: Sequence[Any]) -> None:
+        """After a commit, on the journal writer's thread: acknowledge in the order of receipt."""
+        with self._lock:
+            for token in tokens:
+                if token.generation == self._generation and token.qos:
+                    self._client.ack(token.mid, token.qos)
+        if self._overflowed and self._writer.backlog == 0:
+            self._overflowed = False
+            log.warning("subscriber: reconnecting, the broker has to send again what the queue could not take")
+            # Ends the socket as a lost connection would; paho's own thread then connects again.
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        connection: Any = self._client.socket()
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def _connected(
+        self, client: mqtt.Client, _: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, __: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self.refusal = f"the broker refuses the connection: {reason}"
+            log.error("subscriber: refused", reason=str(reason), host=self._url.host, port=self._url.port)
+            self._link(False)
+            return
+        with self._lock:
+            self._generation += 1
+        self.refusal = None
+        if flags.session_present:
+            self._link(True)
+        else:
+            client.subscribe(TOPICS, qos=1)
+
+    def _subscribed(
+        self, _: mqtt.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self.refusal = f"the broker refuses the subscription to {TOPICS}: {', '.join(refused)}"
+            log.error("subscriber: subscription refused", reasons=refused)
+        self._link(not refused)
+
+    def _connect_failed(self, _: mqtt.Client, __: Any) -> None:
+        self.refusal = f"cannot reach the broker at {self._url.host}:{self._url.port}"
+        self._link(False)
+
+    def _disconnected(
+        self, _: mqtt.Client, __: Any, ___: mqtt.DisconnectFlags, reason: ReasonCode, ____: Properties | None
+    ) -> None:
+        with self._lock:
+            self._generation += 1
+        if not self._stopping:
+            log.warning("subscriber: connection lost", reason=str(reason))
+            self._link(False)
+
+    def _link(self, up: bool) -> None:
+        self.connected = up
+        self._on_link(up)
+
+    def _message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:
+        flags = RecordFlag.NONE
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = message._topic.decode("utf-8", "backslashreplace")
+            flags |= RecordFlag.BAD_TOPIC
+        if message.qos == 0:
+            self.qos0 += 1
+            flags |= RecordFlag.QOS0
+        if message.retain:
+            flags |= RecordFlag.RETAIN
+        if message.dup:
+            flags |= RecordFlag.DUP
+        self.received += 1
+        record = Record(RecordKind.MESSAGE, topic, bytes(message.payload), "", int(flags))
+        token = _Token(self._generation, message.mid, message.qos)
+        if not self._writer.offer(Submission(record, self, token)):
+            self._overflowed = True

@@ -1,0 +1,69 @@
+"""The readings outbox: one blob a commit, written with the decision, removed when the store has confirmed it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from greenmine.core.reading import Reading, Series
+from greenmine.store import schema
+
+_T = schema.readings_outbox
+
+
+class Parcel(NamedTuple):
+    """Readings of one commit that wait for the store. `check_store`: older than the index of identities, so the store
+    itself has to be asked whether it has them."""
+
+    id: int
+    check_store: bool
+    readings: list[Reading]
+
+
+def push(connection: Connection, readings: Sequence[Reading], check_store: bool) -> None:
+    """Queue readings, within the deciding transaction."""
+    if readings:
+        blob = encode(readings)
+        connection.execute(insert(_T).values(check_store=check_store, readings=len(readings), blob=blob))
+
+
+def peek(connection: Connection, most_readings: int) -> list[Parcel]:
+    """The oldest parcels, about `most_readings` readings in all (at least one parcel if there is any)."""
+    parcels: list[Parcel] = []
+    total = 0
+    for row in connection.execute(select(_T).order_by(_T.c.id).limit(1000)):
+        if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
+            break
+        parcels.append(Parcel(row.id, row.check_store, decode(row.blob)))
+        total += row.readings
+    return parcels
+
+
+def remove(connection: Connection, parcels: Sequence[Parcel]) -> None:
+    """Forget parcels that the store has confirmed."""
+    connection.execute(delete(_T).where(_T.c.id.in_([parcel.id for parcel in parcels])))
+
+
+def depth(connection: Connection) -> int:
+    """Readings that wait."""
+    return int(connection.execute(select(func.coalesce(func.sum(_T.c.readings), 0))).scalar_one())
+
+
+def encode(readings: Sequence[Reading]) -> bytes:
+    """Readings as compact JSON: each series once, then rows of (series index, time, value, quality)."""
+    index: dict[Series, int] = {}
+    rows = [
+        (index.setdefault(reading.series, len(index)), reading.time_ns, reading.value, int(reading.quality))
+        for reading in readings
+    ]
+    return json.dumps([list(index), rows], separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode(blob: bytes) -> list[Reading]:
+    """The inverse of `encode`."""
+    names, rows = json.loads(blob)
+    series = [Series(*name) for name in names]
+    return [Reading(series[number], time_ns, value, quality) for number, time_ns, value, quality in rows]

@@ -1,0 +1,290 @@
+"""Tables of the relational state. Times are ns UTC (or the journal's clock, where the pipeline wrote them)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+VERSION = 1
+
+metadata = MetaData()
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("received", "stored", "pending", "quarantined", "duplicate", "conflict", "dead")
+    ),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("metric", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("stat", String, nullable=False),
+    Column("period_s", Integer, nullable=False),
+    Column("newest_ns", BigInteger, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("quality", Integer, nullable=False),
+    Column("received_ns", BigInteger, nullable=False),
+    Column("usable_clock_ns", BigInteger),
+    UniqueConstraint("mine", "device", "metric", "channel", "stat", "period_s"),
+)
+
+seen = Table(
+    "seen",
+    metadata,
+    Column("series_id", BigInteger, primary_key=True),
+    Column("time_ns", BigInteger, primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("quality", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Identities of the last 72 hours, against which later arrivals are checked."""
+
+condition = Table(
+    "condition",
+    metadata,
+    Column("mine", String, primary_key=True),
+    Column("rule", String, primary_key=True),
+    Column("series_id", BigInteger, primary_key=True),
+    Column("phase", String, nullable=False),
+    Column("since_ns", BigInteger),
+    Column("clear_since_ns", BigInteger),
+    Column("value", Float),
+    Column("time_ns", BigInteger),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("metric", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("condition", String, nullable=False),
+    Column("handling", String, nullable=False),
+    Column("raised_at_ns", BigInteger, nullable=False),
+    Column("cleared_at_ns", BigInteger),
+    Column("source_time_ns", BigInteger),
+    Column("value", Float),
+    Column("last_value", Float),
+    Column("limit", Float),
+    Column("unit", String, nullable=False),
+    Column("transition", Integer, nullable=False),
+    Column("acknowledged_at_ns", BigInteger),
+    Column("acknowledged_by", String),
+    Column("notes", Integer, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Index("alert_open", "is_open", "mine"),
+    Index("alert_raised", "raised_at_ns"),
+)
+
+transition = Table(
+    "transition",
+    metadata,
+    Column("alert_id", String, ForeignKey("alert.id"), primary_key=True),
+    Column("no", Integer, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("condition", String, nullable=False),
+    Column("handling", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("value", Float),
+    Column("source_time_ns", BigInteger),
+    Column("note", Text, nullable=False),
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("client", String, nullable=False),
+    Column("word", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("replayed_ns", BigInteger),
+    sqlite_autoincrement=True,
+)
+"""Refused messages and items (`record_id` names the journal's record), and readings that the store can never take
+(`record_id` 0; the reading stands in `detail`)."""
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("metric", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("stat", String, nullable=False),
+    Column("period_s", Integer, nullable=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("value", Float),
+    Column("quality", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Index("quarantine_device", "mine", "device"),
+)
+
+conflict = Table(
+    "conflict",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("metric", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("stat", String, nullable=False),
+    Column("period_s", Integer, nullable=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("kept", Float, nullable=False),
+    Column("refused", Float, nullable=False),
+)
+
+readings_outbox = Table(
+    "readings_outbox",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("check_store", Boolean, nullable=False),
+    Column("readings", Integer, nullable=False),
+    Column("blob", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("alert_id", String, nullable=False, index=True),
+    Column("transition", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("contact", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),
+    Column("first_attempt_ns", BigInteger),
+    Column("ended_ns", BigInteger),
+    Column("detail", Text, nullable=False),
+    Index("notice_due", "state", "next_ns"),
+)
+
+fact = Table(
+    "fact",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("valid_from_ns", BigInteger, nullable=False),
+    Column("valid_to_ns", BigInteger),
+    Column("recorded_at_ns", BigInteger, nullable=False),
+    Column("by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("fact_mine", "mine", "kind", "subject"),
+)
+
+policy_version = Table(
+    "policy_version",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False, index=True),
+    Column("hash", String, nullable=False),
+    Column("activated_ns", BigInteger, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("canonical", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+
+act_result = Table(
+    "act_result",
+    metadata,
+    Column("principal", String, primary_key=True),
+    Column("idempotency_key", String, primary_key=True),
+    Column("body_hash", String, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("alert_id", String, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("no", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("previous", String, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("password_hash", String, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("must_change", Boolean, nullable=False),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("token_hash", String, primary_key=True),
+    Column("user", String, nullable=False, index=True),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+)
+
+device_account = Table(
+    "device_account",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("password_hash", String, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("revoked_ns", BigInteger),
+)
+"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty."""

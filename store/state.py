@@ -1,0 +1,136 @@
+"""The relational state: one SQLite file with one writing connection (PostgreSQL can take its place).
+
+Every decision and all that follows from it is one transaction of `writing`. Reads use connections of their own and
+see the last commit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from greenmine.core import sqlite_library
+from greenmine.core.account import Account
+from greenmine.core.errors import StoreUnavailable, UserError
+from greenmine.store import schema
+
+
+class StateDb:
+    """Owns the state file. `path` None keeps everything in memory (replays and tests).
+
+    Raises:
+        StoreUnavailable: the file cannot be opened.
+        UserError: it was written by a newer version.
+    """
+
+    def __init__(self, path: Path | None, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._lock = threading.RLock()
+        try:
+            self._writer = _engine(path, read_only)
+            self._reader = self._writer if path is None or read_only else _engine(path, read_only=True)
+            if not read_only:
+                self._prepare()
+        except (SQLAlchemyError, sqlite_library.Error) as error:
+            raise StoreUnavailable(f"the state {path} cannot be opened: {error}", needs_operator=True) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction on the one writing connection; committed at the end, rolled back on any exception."""
+        if self.read_only:
+            raise UserError("this state was opened for reading only")
+        with self._lock, self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees the last commit."""
+        if self._reader is self._writer:
+            with self._lock, self._writer.begin() as connection:
+                yield connection
+        else:
+            with self._reader.connect() as connection:
+                yield connection
+
+    def account(self) -> Account:
+        """The message account as of the last commit."""
+        with self.reading() as connection:
+            row = connection.execute(select(schema.account)).one()
+            return Account(*row[1:])
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            if self._reader is not self._writer:
+                self._reader.dispose()
+            self._writer.dispose()
+
+    def _prepare(self) -> None:
+        with self.writing() as connection:
+            schema.metadata.create_all(connection)
+            found = get_meta(connection, "schema_version")
+            if found is None:
+                set_meta(connection, "schema_version", str(schema.VERSION))
+                connection.execute(insert(schema.account).values(id=1, **Account()._asdict()))
+            elif int(found) > schema.VERSION:
+                raise UserError(f"{self.path} was written by a newer greenmine (schema {found}); update this one")
+        if self.path is not None:
+            self.path.chmod(0o600)
+
+
+def add_to_account(connection: Connection, delta: Account) -> None:
+    """Add to the message account; `delta` must keep the sum."""
+    if delta == Account():
+        return
+    if not delta.balanced:
+        raise ValueError(f"an account change must balance: {delta}")
+    columns = schema.account.c
+    connection.execute(update(schema.account).values({n: columns[n] + v for n, v in delta._asdict().items() if v}))
+
+
+def get_meta(connection: Connection, key: str) -> str | None:
+    """A stored setting of the state itself."""
+    return connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == key)).scalar_one_or_none()
+
+
+def set_meta(connection: Connection, key: str, value: str) -> None:
+    """Write a setting of the state itself."""
+    changed = connection.execute(update(schema.meta).where(schema.meta.c.key == key).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(insert(schema.meta).values(key=key, value=value))
+
+
+def _engine(path: Path | None, read_only: bool) -> Engine:
+    mode = "ro" if read_only else "rwc"
+    target = "file::memory:" if path is None else f"{path.resolve().as_uri()}?mode={mode}"
+
+    def connect() -> Any:
+        return sqlite_library.library.connect(
+            target, uri=True, isolation_level=None, check_same_thread=False, timeout=30
+        )
+
+    shared: dict[str, Any] = {} if read_only else {"poolclass": StaticPool}
+    engine = create_engine("sqlite://", module=sqlite_library.library, creator=connect, **shared)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(raw: Any, _: Any) -> None:
+        raw.isolation_level = None
+        if not read_only:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=FULL")
+            raw.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        # The driver would begin lazily and leave a read without a snapshot; we begin ourselves.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,184 @@
+"""Writes the effects of some batches: cursor, account, conditions, alerts, dead letters and outboxes in ONE
+transaction."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, update
+
+from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
+from greenmine.store import alerts, audit, outbox, schema
+from greenmine.store.state import StateDb, add_to_account, set_meta
+
+CURSOR = "journal_cursor"
+CLOCK = "journal_clock_ns"
+LISTENING = "listening_since_ns"
+LINK_DOWN = "link_down_since_ns"
+
+
+def commit(state: StateDb, fx: Effects) -> None:
+    """Write everything or nothing."""
+    with state.writing() as connection:
+        set_meta(connection, CURSOR, str(fx.cursor))
+        set_meta(connection, CLOCK, str(fx.clock_ns))
+        add_to_account(connection, fx.account)
+        _series(connection, fx)
+        _seen(connection, fx)
+        _conditions(connection, fx)
+        alerts.save(connection, fx.alerts.values())
+        alerts.append_transitions(connection, fx.transitions)
+        _notices(connection, fx)
+        _refusals(connection, fx)
+        _records(connection, fx)
+        outbox.push(connection, fx.store, check_store=False)
+        outbox.push(connection, fx.store_after_check, check_store=True)
+        audit.append(connection, fx.audit)
+
+
+def _series(connection: Connection, fx: Effects) -> None:
+    table = schema.series
+    new = [_series_row(state) for state in fx.new_series.values()]
+    if new:
+        connection.execute(insert(table), new)
+    changed = [_series_row(state) for series, state in fx.series.items() if series not in fx.new_series]
+    if changed:
+        names = ("newest_ns", "value", "quality", "received_ns", "usable_clock_ns")
+        statement = update(table).where(table.c.id == bindparam("b_id"))
+        connection.execute(
+            statement.values({name: bindparam(f"b_{name}") for name in names}),
+            [{"b_id": row["id"], **{f"b_{name}": row[name] for name in names}} for row in changed],
+        )
+
+
+def _series_row(state: SeriesState) -> dict[str, Any]:
+    return {
+        "id": state.id,
+        **state.series._asdict(),
+        "newest_ns": state.newest_ns,
+        "value": state.value,
+        "quality": state.quality,
+        "received_ns": state.received_ns,
+        "usable_clock_ns": state.usable_clock_ns,
+    }
+
+
+def _seen(connection: Connection, fx: Effects) -> None:
+    if fx.forget_seen_before_ns is not None:
+        connection.execute(delete(schema.seen).where(schema.seen.c.time_ns < fx.forget_seen_before_ns))
+    if fx.seen:
+        connection.execute(
+            insert(schema.seen),
+            [
+                {"series_id": series_id, "time_ns": time_ns, "value": value, "quality": quality}
+                for (series_id, time_ns), (value, quality) in fx.seen.items()
+            ],
+        )
+
+
+def _conditions(connection: Connection, fx: Effects) -> None:
+    table = schema.condition
+    for (mine, rule, series_id), condition in fx.conditions.items():
+        connection.execute(
+            delete(table).where(table.c.mine == mine, table.c.rule == rule, table.c.series_id == series_id)
+        )
+        if condition is not None:
+            row = {"mine": mine, "rule": rule, "series_id": series_id, **condition._asdict()}
+            connection.execute(insert(table).values(**{**row, "phase": condition.phase.value}))
+
+
+def _notices(connection: Connection, fx: Effects) -> None:
+    table = schema.notice
+    for key, waiting in fx.notices.items():
+        row = _notice_row(waiting)
+        changed = connection.execute(update(table).where(table.c.key == key).values(row))
+        if changed.rowcount == 0:
+            connection.execute(insert(table).values(row))
+
+
+def _notice_row(waiting: NoticeState) -> dict[str, Any]:
+    notice = waiting.notice
+    return {
+        "key": notice.key,
+        "alert_id": notice.alert_id,
+        "transition": notice.transition,
+        "kind": notice.kind.value,
+        "contact": notice.contact,
+        "channel": notice.channel,
+        "target": notice.target,
+        "subject": notice.subject,
+        "text": notice.text,
+        "payload": notice.payload,
+        "state": waiting.state,
+        "attempts": waiting.attempts,
+        "created_ns": waiting.created_ns,
+        "next_ns": waiting.next_ns,
+        "first_attempt_ns": waiting.first_attempt_ns,
+        "ended_ns": waiting.ended_ns,
+        "detail": waiting.detail,
+    }
+
+
+def _refusals(connection: Connection, fx: Effects) -> None:
+    if fx.replayed_records:
+        table = schema.dead_letter
+        replayed = table.c.record_id.in_(fx.replayed_records) & table.c.replayed_ns.is_(None)
+        connection.execute(update(table).where(replayed).values(replayed_ns=fx.clock_ns))
+    if fx.dead:
+        connection.execute(insert(schema.dead_letter), [letter._asdict() for letter in fx.dead])
+    if fx.quarantined:
+        connection.execute(
+            insert(schema.quarantine),
+            [
+                {
+                    "at_ns": one.at_ns,
+                    "record_id": one.record_id,
+                    **one.reading.series._asdict(),
+                    "time_ns": one.reading.time_ns,
+                    "value": one.reading.value,
+                    "quality": int(one.reading.quality),
+                    "reason": one.reason,
+                }
+                for one in fx.quarantined
+            ],
+        )
+    if fx.conflicts:
+        connection.execute(
+            insert(schema.conflict),
+            [
+                {
+                    "at_ns": one.at_ns,
+                    "record_id": one.record_id,
+                    **one.reading.series._asdict(),
+                    "time_ns": one.reading.time_ns,
+                    "kept": one.kept,
+                    "refused": one.reading.value,
+                }
+                for one in fx.conflicts
+            ],
+        )
+
+
+def _records(connection: Connection, fx: Effects) -> None:
+    if fx.facts:
+        connection.execute(insert(schema.fact), [{**f._asdict(), "kind": f.kind.value} for f in fx.facts])
+    table = schema.policy_version
+    for activation in fx.policies:
+        connection.execute(update(table).where(table.c.mine == activation.mine).values(active=False))
+        connection.execute(
+            insert(table).values(
+                mine=activation.mine,
+                hash=activation.hash,
+                activated_ns=activation.at_ns,
+                principal=activation.principal,
+                canonical=activation.canonical,
+                active=bool(activation.canonical),
+            )
+        )
+    for kept in fx.kept_results:
+        row = {**kept._asdict(), "detail": json.dumps(kept.detail, sort_keys=True)}
+        connection.execute(insert(schema.act_result).values(row))
+    if fx.link_changed:
+        set_meta(connection, LISTENING, str(fx.listening_since_ns))
+        set_meta(connection, LINK_DOWN, "" if fx.link_down_since_ns is None else str(fx.link_down_since_ns))

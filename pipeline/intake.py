@@ -1,0 +1,251 @@
+"""From a journalled message to readings: decode, admit, identify. Whatever is not a reading gets its reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from greenmine.core.account import Account
+from greenmine.core.act import ActResult
+from greenmine.core.errors import DecodeRefused
+from greenmine.core.latest import Change, Latest
+from greenmine.core.quality import Quality, flag_names
+from greenmine.core.reading import Reading
+from greenmine.ingest.admit import Admitted, admit
+from greenmine.ingest.decode_json import decode_json
+from greenmine.ingest.decoded import Decoded, Item
+from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
+from greenmine.ingest.topic import Topic, TopicKind, parse_topic
+from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
+from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
+from greenmine.pipeline.watch import Watch
+
+_NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
+
+
+class Intake:
+    """Takes messages and imported rows in; counts every reading exactly once in the account."""
+
+    def __init__(self, state: JudgeState, watch: Watch, past: Past) -> None:
+        self._state = state
+        self._watch = watch
+        self._past = past
+        self.show_messages = False
+
+    def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
+        """A message from the broker."""
+        outcome: list[Admitted | DecodeRefused] = []
+        try:
+            topic = self._checked_topic(stored)
+            if topic is None:
+                return
+            decoded = decode_json(stored.record.payload)
+        except DecodeRefused as refused:
+            outcome.append(refused)
+        else:
+            outcome = self._admitted(decoded, topic, batch.received_ns)
+        for one in outcome:
+            fx.count(received=1)
+            if isinstance(one, DecodeRefused):
+                self._dead(stored, one, batch.clock_ns, fx)
+            else:
+                self._take(one, stored.id, batch, fx, judged=True)
+        if self.show_messages:
+            fx.changes.append(Change("message", _seen_message(stored.record, batch, outcome)))
+
+    def imported(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
+        """Rows of a file: admitted and identified like any reading, but never shown to conditions; an import of old
+        data must not page anybody. What became of them goes back to whoever imported."""
+        before = fx.account
+        if stored.intact:
+            for row in json.loads(stored.record.payload):
+                fx.count(received=1)
+                self._imported_row(row, stored, batch, fx)
+        else:
+            fx.count(received=1)
+            self._dead(stored, _damaged(), batch.clock_ns, fx)
+        tally = {name: after - was for name, after, was in zip(Account._fields, fx.account, before, strict=True)}
+        fx.results[stored.record.client] = ActResult(detail=tally)
+
+    def _imported_row(self, row: list[Any], stored: StoredRecord, batch: Batch, fx: Effects) -> None:
+        mine, device, metric, channel, stat, period_s, time_ns, value, unit, quality = row
+        item = Item(None, metric, channel, stat, period_s, time_ns, value, unit, quality)
+        try:
+            admitted = admit(item, mine, device, self._state.registry, batch.received_ns)
+        except DecodeRefused as refused:
+            self._dead(stored, refused, batch.clock_ns, fx)
+        else:
+            self._take(admitted, stored.id, batch, fx, judged=False)
+
+    def replay_dead(self, record_ids: list[int], batch: Batch, fx: Effects) -> dict[str, int]:
+        """Read the messages of dead letters again, by today's rules. What was already taken is not counted twice, and
+        nothing of it is shown to conditions."""
+        tally = {"messages": 0, "stored": 0, "quarantined": 0, "still_dead": 0, "already_known": 0}
+        for stored, dead in self._past.dead_letters(record_ids):
+            tally["messages"] += 1
+            self._replay_one(stored, dead, batch, fx, tally)
+        return tally
+
+    def _replay_one(self, stored: StoredRecord, dead: int, batch: Batch, fx: Effects, tally: dict[str, int]) -> None:
+        try:
+            topic = self._checked_topic(stored)
+            outcome = (
+                [] if topic is None else self._admitted(decode_json(stored.record.payload), topic, batch.received_ns)
+            )
+        except DecodeRefused as refused:
+            outcome = [refused]
+        refusals = [one for one in outcome if isinstance(one, DecodeRefused)]
+        if len(refusals) == len(outcome) and len(refusals) == dead:
+            tally["still_dead"] += len(refusals)
+            return
+        for one in outcome:
+            if isinstance(one, DecodeRefused):
+                tally["still_dead"] += 1
+                fx.count(received=1)
+                self._dead(stored, one, batch.clock_ns, fx)
+                continue
+            before = fx.account
+            fx.count(received=1)
+            self._take(one, stored.id, batch, fx, judged=False)
+            after = fx.account
+            if after.duplicate > before.duplicate or after.conflict > before.conflict:
+                # Taken when the message came first: neither a new reading nor a new conflict.
+                fx.account = before
+                if after.conflict > before.conflict:
+                    fx.conflicts.pop()
+                tally["already_known"] += 1
+            elif after.quarantined > before.quarantined:
+                tally["quarantined"] += 1
+            else:
+                tally["stored"] += 1
+        fx.count(received=-dead, dead=-dead)
+        fx.replayed_records.append(stored.id)
+
+    def _checked_topic(self, stored: StoredRecord) -> Topic | None:
+        """The topic of a message that may be decoded; None for what is not readings (activity,
+        commands to devices)."""
+        record, flags = stored.record, stored.record.flags
+        if not stored.intact:
+            raise _damaged()
+        if flags & RecordFlag.BAD_TOPIC:
+            raise DecodeRefused("topic_encoding", "the topic is not UTF-8")
+        topic = parse_topic(record.source)
+        if flags & RecordFlag.DENIED:
+            raise DecodeRefused("denied", f"account {record.client!r} may not publish on this topic")
+        if flags & RecordFlag.RETAIN:
+            raise DecodeRefused(
+                "retained_telemetry", "a retained reading is of no known time of receipt; do not retain"
+            )
+        if topic.kind in (TopicKind.ACTIVITY, TopicKind.DOWN):
+            return None
+        if topic.kind is not TopicKind.UP:
+            raise DecodeRefused("format_not_supported", f"no decoder for {topic.kind.value} is installed")
+        return topic
+
+    def _admitted(self, decoded: Decoded, topic: Topic, received_ns: int) -> list[Admitted | DecodeRefused]:
+        outcome: list[Admitted | DecodeRefused] = [DecodeRefused(r.word, r.detail) for r in decoded.refused]
+        for item in decoded.items:
+            try:
+                outcome.append(admit(item, topic.mine, topic.device, self._state.registry, received_ns))
+            except DecodeRefused as refused:
+                outcome.append(refused)
+        return outcome
+
+    def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, judged: bool) -> None:
+        reading = admitted.reading
+        if admitted.quarantine or reading.value is None:
+            fx.count(quarantined=1)
+            fx.quarantined.append(Quarantined(batch.clock_ns, record_id, reading, admitted.quarantine))
+            return
+        series = self._series(reading, fx)
+        if reading.time_ns <= series.newest_ns:
+            self._late(reading, series, record_id, batch, fx)
+            return
+        series.newest_ns, series.value, series.quality = reading.time_ns, reading.value, reading.quality
+        series.received_ns = batch.received_ns
+        fx.series[reading.series] = series
+        self._store(reading, series, batch.clock_ns, fx)
+        latest = Latest(reading.series, reading.time_ns, reading.value, reading.quality, batch.received_ns)
+        fx.changes.append(Change("latest", latest))
+        if judged and not reading.quality & self._state.unusable.get(reading.series.mine, _NOT_STORED):
+            self._watch.on_reading(reading, series, batch.clock_ns, fx)
+
+    def _late(self, reading: Reading, series: SeriesState, record_id: int, batch: Batch, fx: Effects) -> None:
+        """Not newer than the series' newest: a duplicate, a conflict, or late."""
+        assert reading.value is not None
+        known = self._known(series, reading.time_ns, batch.clock_ns, fx)
+        if known is None:
+            self._store(reading._replace(quality=reading.quality | Quality.LATE), series, batch.clock_ns, fx)
+        elif known == reading.value:
+            fx.count(duplicate=1)
+        else:
+            fx.count(conflict=1)
+            fx.conflicts.append(ConflictRow(batch.clock_ns, record_id, reading, known))
+
+    def _known(self, series: SeriesState, time_ns: int, clock_ns: int, fx: Effects) -> float | None:
+        if time_ns < clock_ns - IDENTITY_SPAN_NS:
+            return None
+        pending = fx.seen.get((series.id, time_ns))
+        return pending[0] if pending is not None else self._past.value_of(series.id, time_ns)
+
+    def _store(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects) -> None:
+        assert reading.value is not None
+        fx.count(pending=1)
+        if reading.quality & Quality.LATE and reading.time_ns < clock_ns - IDENTITY_SPAN_NS:
+            fx.store_after_check.append(reading)
+            return
+        fx.seen[series.id, reading.time_ns] = (reading.value, int(reading.quality))
+        fx.store.append(reading)
+
+    def _series(self, reading: Reading, fx: Effects) -> SeriesState:
+        state = self._state
+        known = state.series.get(reading.series)
+        if known is None:
+            known = SeriesState(
+                state.next_series_id, reading.series, 0, 0.0, 0, 0, None, state.new_window(reading.series)
+            )
+            state.next_series_id += 1
+            state.series[reading.series] = fx.new_series[reading.series] = known
+        return known
+
+    def _dead(self, stored: StoredRecord, refused: DecodeRefused, clock_ns: int, fx: Effects) -> None:
+        record = stored.record
+        fx.count(dead=1)
+        fx.dead.append(
+            DeadLetter(
+                clock_ns,
+                stored.id,
+                record.source[:300],
+                record.client[:200],
+                refused.word,
+                refused.detail[:500],
+            )
+        )
+
+
+def _damaged() -> DecodeRefused:
+    return DecodeRefused("journal_checksum", "the journal's record does not fit its checksum")
+
+
+def _seen_message(record: Record, batch: Batch, outcome: list[Admitted | DecodeRefused]) -> dict[str, object]:
+    """What `tail` shows of a message."""
+    return {
+        "received_ns": batch.received_ns,
+        "mine": levels[1] if len(levels := record.source.split("/")) > 2 else "",
+        "device": levels[2] if len(levels) > 2 else "",
+        "topic": record.source,
+        "client": record.client,
+        "payload": record.payload[:2000].decode("utf-8", "replace"),
+        "readings": [
+            {
+                **one.reading.series._asdict(),
+                "time_ns": one.reading.time_ns,
+                "value": one.reading.value,
+                "quality": flag_names(one.reading.quality),
+                "quarantine": one.quarantine,
+            }
+            for one in outcome
+            if isinstance(one, Admitted)
+        ],
+        "refused": [{"word": one.word, "detail": one.detail} for one in outcome if isinstance(one, DecodeRefused)],
+    }

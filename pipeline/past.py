@@ -1,0 +1,78 @@
+"""What was committed before, read from the relational state and the journal."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import func, select
+
+from greenmine.core.alert import Alert
+from greenmine.core.errors import NotFound
+from greenmine.ingest.journal import JournalReader
+from greenmine.ingest.record import StoredRecord
+from greenmine.pipeline.effects import KeptResult
+from greenmine.store import alerts, schema
+from greenmine.store.state import StateDb
+
+
+class CommittedPast:
+    """`state.Past` over the state database."""
+
+    def __init__(self, state: StateDb, journal: JournalReader) -> None:
+        self._state = state
+        self._journal = journal
+
+    def value_of(self, series_id: int, time_ns: int) -> float | None:
+        """Value of a reading in the index of identities."""
+        table = schema.seen
+        query = select(table.c.value).where(table.c.series_id == series_id, table.c.time_ns == time_ns)
+        with self._state.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, int]]:
+        """(time_ns, value, quality) after a time, in order."""
+        table = schema.seen
+        query = (
+            select(table.c.time_ns, table.c.value, table.c.quality)
+            .where(table.c.series_id == series_id, table.c.time_ns > after_ns)
+            .order_by(table.c.time_ns)
+        )
+        with self._state.reading() as connection:
+            return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+    def alert(self, alert_id: str) -> Alert | None:
+        """Any alert, open or not."""
+        with self._state.reading() as connection:
+            try:
+                return alerts.get(connection, alert_id)
+            except NotFound:
+                return None
+
+    def kept_result(self, principal: str, idempotency_key: str) -> KeptResult | None:
+        """The answer already given to an act."""
+        table = schema.act_result
+        query = select(table).where(table.c.principal == principal, table.c.idempotency_key == idempotency_key)
+        with self._state.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return KeptResult(principal, idempotency_key, row.body_hash, row.at_ns, row.alert_id, json.loads(row.detail))
+
+    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
+        """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
+        table = schema.dead_letter
+        query = (
+            select(table.c.record_id, func.count())
+            .where(table.c.record_id.in_(record_ids), table.c.record_id > 0, table.c.replayed_ns.is_(None))
+            .group_by(table.c.record_id)
+            .order_by(table.c.record_id)
+        )
+        with self._state.reading() as connection:
+            found = connection.execute(query).tuples().all()
+        out: list[tuple[StoredRecord, int]] = []
+        for record_id, count in found:
+            stored = self._journal.record(record_id)
+            if stored is None:
+                raise NotFound(f"the journal no longer has record {record_id}")
+            out.append((stored, count))
+        return out

@@ -1,0 +1,120 @@
+"""The pipeline: reads the journal from its cursor, judges, commits, and tells those who listen and wait.
+
+One thread judges. A commit that fails ends the pipeline: its memory is then ahead of the disk, and only a restart
+brings them together again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from greenmine.core.act import ActResult
+from greenmine.core.errors import Corrupt, GreenmineError
+from greenmine.core.latest import ChangeListener
+from greenmine.ingest.journal import JournalReader
+from greenmine.ingest.record import Batch
+from greenmine.pipeline import commit
+from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.judge import NEEDS_COMMITTED_PAST, Judge
+from greenmine.pipeline.past import CommittedPast
+from greenmine.pipeline.restore import restore
+from greenmine.store.state import StateDb
+
+MOST_RECORDS_A_COMMIT = 5_000
+ResultListener = Callable[[dict[str, ActResult | GreenmineError]], None]
+
+
+class Pipeline:
+    """Judges a journal into a state.
+
+    Raises:
+        Corrupt: the state's cursor is beyond the journal's end (the journal lost data or is another one).
+    """
+
+    def __init__(self, journal: JournalReader, state: StateDb) -> None:
+        self._journal = journal
+        self._state = state
+        past = CommittedPast(state, journal)
+        memory, self.cursor = restore(state, past)
+        if self.cursor > journal.last_no():
+            raise Corrupt(
+                f"the state has judged batch {self.cursor}, but the journal ends at {journal.last_no()}: "
+                "the journal has lost data or belongs to another home; restore both from one backup"
+            )
+        self.judge = Judge(memory, past)
+        self.clock_ns = memory.clock_ns
+        self._listeners: list[ChangeListener] = []
+        self._listeners_lock = threading.Lock()
+        self._on_results: list[ResultListener] = []
+        self._on_commit: list[Callable[[bool, bool], None]] = []
+        self.caught_up = threading.Condition()
+
+    def run_available(self) -> int:
+        """Judge and commit all that the journal holds now; returns the number of batches."""
+        judged = 0
+        while batches := self._journal.batches(self.cursor, MOST_RECORDS_A_COMMIT):
+            for group in _groups(batches):
+                self._judge_group(group)
+            judged += len(batches)
+        with self.caught_up:
+            self.caught_up.notify_all()
+        return judged
+
+    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
+        """Call the listener with the changes of each commit; returns the function that ends it."""
+        with self._listeners_lock:
+            self._listeners.append(listener)
+            self.judge.intake.show_messages = True
+
+        def end() -> None:
+            with self._listeners_lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+                self.judge.intake.show_messages = bool(self._listeners)
+
+        return end
+
+    def on_results(self, listener: ResultListener) -> None:
+        """Call this with the answers to acts, by their tickets, after their commit."""
+        self._on_results.append(listener)
+
+    def subscribe_commits(self, listener: Callable[[bool, bool], None]) -> None:
+        """Call this after each commit with whether readings and whether notices were put into their outboxes."""
+        self._on_commit.append(listener)
+
+    def wait_for(self, batch_no: int, timeout_s: float) -> bool:
+        """Wait until a batch has been judged and committed."""
+        with self.caught_up:
+            return self.caught_up.wait_for(lambda: self.cursor >= batch_no, timeout_s)
+
+    def _judge_group(self, group: list[Batch]) -> None:
+        fx = Effects(self.cursor)
+        for batch in group:
+            self.judge.apply(batch, fx)
+        commit.commit(self._state, fx)
+        self.cursor, self.clock_ns = fx.cursor, fx.clock_ns
+        for notify in self._on_commit:
+            notify(bool(fx.store or fx.store_after_check), bool(fx.notices))
+        if fx.results:
+            for tell in self._on_results:
+                tell(fx.results)
+        if fx.changes:
+            with self._listeners_lock:
+                listeners = list(self._listeners)
+            for listener in listeners:
+                listener(fx.changes)
+
+
+def _groups(batches: list[Batch]) -> list[list[Batch]]:
+    """Batches that are committed together; those that look up the committed past stand alone."""
+    groups: list[list[Batch]] = []
+    alone = True
+    for batch in batches:
+        needs_past = any(stored.record.kind in NEEDS_COMMITTED_PAST for stored in batch.records)
+        if needs_past or alone or not groups:
+            groups.append([batch])
+        else:
+            groups[-1].append(batch)
+        alone = needs_past
+    return groups

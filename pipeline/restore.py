@@ -1,0 +1,80 @@
+"""Builds the judge's memory from the last commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from greenmine.core.alert import AlertKey, Condition
+from greenmine.core.reading import Series
+from greenmine.pipeline import commit
+from greenmine.pipeline.effects import NoticeState, SeriesState
+from greenmine.pipeline.state import JudgeState, Past
+from greenmine.policy.canonical import from_canonical_json
+from greenmine.rules.conditions import ConditionState
+from greenmine.store import alerts, schema
+from greenmine.store.notices import to_notice
+from greenmine.store.state import StateDb, get_meta
+
+
+def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
+    """The judge's state as of the last commit, and the journal cursor it stands at."""
+    judge = JudgeState()
+    with state.reading() as connection:
+        cursor = int(get_meta(connection, commit.CURSOR) or 0)
+        judge.clock_ns = int(get_meta(connection, commit.CLOCK) or 0)
+        judge.listening_since_ns = int(get_meta(connection, commit.LISTENING) or 0)
+        down = get_meta(connection, commit.LINK_DOWN)
+        judge.link_down_since_ns = int(down) if down else None
+        _series(connection, judge)
+        _conditions(connection, judge)
+        for alert in alerts.listed(connection, open_only=True):
+            judge.alerts[alert.key] = alert
+            judge.keys_by_id[alert.id] = alert.key
+        for row in connection.execute(select(schema.notice).where(schema.notice.c.state == "pending")):
+            judge.notices[row.key] = _notice_state(row)
+        judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
+        judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
+        policies = {}
+        for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
+            policies[row.mine] = from_canonical_json(row.canonical)
+            judge.policy_hashes[row.mine] = row.hash
+            judge.expected_since_ns[row.mine] = row.activated_ns
+    judge.set_policies(policies, past)
+    return judge, cursor
+
+
+def _notice_state(row: Row[Any]) -> NoticeState:
+    return NoticeState(
+        to_notice(row),
+        row.state,
+        row.attempts,
+        row.created_ns,
+        row.next_ns,
+        row.first_attempt_ns,
+        row.ended_ns,
+        row.detail,
+    )
+
+
+def _series(connection: Connection, judge: JudgeState) -> None:
+    for row in connection.execute(select(schema.series)):
+        series = Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s)
+        judge.series[series] = SeriesState(
+            row.id, series, row.newest_ns, row.value, row.quality, row.received_ns, row.usable_clock_ns
+        )
+        judge.next_series_id = max(judge.next_series_id, row.id + 1)
+
+
+def _conditions(connection: Connection, judge: JudgeState) -> None:
+    by_id = {known.id: series for series, known in judge.series.items()}
+    for row in connection.execute(select(schema.condition)):
+        series = by_id[row.series_id]
+        state = ConditionState(Condition(row.phase), row.since_ns, row.clear_since_ns, row.value, row.time_ns)
+        judge.conditions[row.mine, row.rule, series] = state
+        key = AlertKey(row.mine, row.rule, series.device, series.channel)
+        if state.phase in (Condition.FIRING, Condition.STALE):
+            judge.firing.setdefault(key, set()).add(series)
+        if state.phase is Condition.STALE:
+            judge.stale.setdefault(key, set()).add(series)

@@ -1,0 +1,295 @@
+"""Conditions and alerts: shows readings and the clock to the rules and turns their events into alerts and notices."""
+
+from __future__ import annotations
+
+from greenmine.alerts import lifecycle
+from greenmine.alerts.notices import compose
+from greenmine.core.alert import Alert, AlertKey, Condition, Reason, Severity, Transition
+from greenmine.core.latest import Change
+from greenmine.core.metric import METRICS
+from greenmine.core.notice import NoticeKind
+from greenmine.core.principal import Principal, PrincipalKind
+from greenmine.core.reading import Reading, Series
+from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
+from greenmine.pipeline.state import JudgeState
+from greenmine.rules import conditions
+from greenmine.rules.binding import Binding
+from greenmine.rules.conditions import INACTIVE, ConditionState, Event, EventKind
+from greenmine.store.audit import AuditEntry
+
+LINK_RULE = "broker-link"
+LINK_GRACE_NS = 60 * 1_000_000_000
+"""How long the connection to an external broker may be lost before the mines are told."""
+
+
+class Watch:
+    """Drives the conditions of all bindings over one state."""
+
+    def __init__(self, state: JudgeState) -> None:
+        self._state = state
+
+    def on_reading(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects) -> None:
+        """The newest reading of a series has come, and it is usable."""
+        assert reading.value is not None
+        series.usable_clock_ns = clock_ns
+        if series.window is not None:
+            series.window.add(reading.time_ns, reading.value)
+        for binding in self._state.bindings.get(reading.series, ()):
+            before = self._condition(binding)
+            if binding.is_absence:
+                step = conditions.on_data(before, reading.value, reading.time_ns)
+            else:
+                value: float | None = reading.value
+                if binding.window_ns:
+                    assert series.window is not None
+                    value = series.window.mean(binding)
+                if value is None:
+                    continue
+                step = conditions.on_value(binding, before, value, reading.time_ns, clock_ns)
+            self._moved(binding, before, step, clock_ns, fx)
+
+    def on_clock(self, clock_ns: int, fx: Effects) -> None:
+        """Time has passed: end holds, notice silence."""
+        state = self._state
+        if state.link_down_since_ns is not None:
+            self._link_lost(clock_ns, fx)
+        for series, bindings in state.bindings.items():
+            heard_ns = self._heard_ns(series, clock_ns)
+            for binding in bindings:
+                before = self._condition(binding)
+                if binding.is_absence or before.phase is not Condition.INACTIVE:
+                    step = conditions.on_clock(binding, before, heard_ns, clock_ns)
+                    self._moved(binding, before, step, clock_ns, fx)
+
+    def link_restored(self, clock_ns: int, fx: Effects) -> None:
+        """The external broker is back: end the alerts of the lost connection."""
+        for key, alert in sorted(self._state.alerts.items(), key=lambda item: item[0]):
+            if key.rule == LINK_RULE and alert.condition is not Condition.CLEARED:
+                self._clear(alert, Reason.DATA_RETURNED, None, None, clock_ns, "service:greenmine", fx)
+
+    def drop_removed(self, mine: str, clock_ns: int, fx: Effects) -> None:
+        """After a change of a mine's policy: forget conditions whose rule or series is gone, and clear their alerts."""
+        state = self._state
+        kept = {
+            (mine, binding.rule.id, series)
+            for series, bindings in state.bindings.items()
+            if series.mine == mine
+            for binding in bindings
+        }
+        for identity in sorted(i for i in state.conditions if i[0] == mine and i not in kept):
+            _, rule, series = identity
+            del state.conditions[identity]
+            fx.conditions[mine, rule, state.series[series].id if series in state.series else 0] = None
+            key = AlertKey(mine, rule, series.device, series.channel)
+            self._no_longer(state.firing, key, series)
+            self._no_longer(state.stale, key, series)
+            alert = state.alerts.get(key)
+            if key not in state.firing and alert is not None and alert.condition is not Condition.CLEARED:
+                self._clear(alert, Reason.RULE_REMOVED, None, None, clock_ns, _rule(key), fx)
+
+    def keep(self, alert: Alert, transition: Transition, fx: Effects) -> None:
+        """Take over a new state of an alert."""
+        state = self._state
+        if alert.is_open:
+            state.alerts[alert.key] = alert
+            state.keys_by_id[alert.id] = alert.key
+        elif state.alerts.get(alert.key) is not None and state.alerts[alert.key].id == alert.id:
+            del state.alerts[alert.key]
+            del state.keys_by_id[alert.id]
+        fx.alerts[alert.id] = alert
+        fx.transitions.append(transition)
+        fx.changes += (Change("alert", alert), Change("transition", transition))
+        body = {
+            "no": transition.no,
+            "condition": transition.condition.value,
+            "handling": transition.handling.value,
+            "value": transition.value,
+            "source_time_ns": transition.source_time_ns,
+            "note": transition.note,
+        }
+        action = f"alert.{transition.reason.value}"
+        fx.audit.append(AuditEntry(transition.at_ns, transition.principal, action, alert.id, body))
+
+    def _condition(self, binding: Binding) -> ConditionState:
+        return self._state.conditions.get((binding.series.mine, binding.rule.id, binding.series), INACTIVE)
+
+    def _heard_ns(self, series: Series, clock_ns: int) -> int:
+        state = self._state
+        if state.link_down_since_ns is not None:
+            return clock_ns
+        known = state.series.get(series)
+        usable_ns = known.usable_clock_ns or 0 if known else 0
+        return max(usable_ns, state.expected_since_ns.get(series.mine, 0), state.listening_since_ns)
+
+    def _moved(
+        self, binding: Binding, before: ConditionState, step: conditions.Step, clock_ns: int, fx: Effects
+    ) -> None:
+        after, events = step
+        if not events and after == before:
+            return
+        state, mine, rule = self._state, binding.series.mine, binding.rule.id
+        series = state.series.get(binding.series)
+        # An absence may concern a series that was never heard; its condition is rebuilt by the clock after a restart.
+        series_id = series.id if series is not None else self._register_silent(binding.series, fx)
+        if after == INACTIVE:
+            state.conditions.pop((mine, rule, binding.series), None)
+            fx.conditions[mine, rule, series_id] = None
+        else:
+            state.conditions[mine, rule, binding.series] = after
+            fx.conditions[mine, rule, series_id] = after
+        for event in events:
+            self._event(binding, event, clock_ns, fx)
+
+    def _register_silent(self, series: Series, fx: Effects) -> int:
+        state = self._state
+        silent = SeriesState(state.next_series_id, series, 0, 0.0, 0, 0, None, state.new_window(series))
+        state.next_series_id += 1
+        state.series[series] = fx.new_series[series] = silent
+        return silent.id
+
+    def _event(self, binding: Binding, event: Event, clock_ns: int, fx: Effects) -> None:
+        state, key = self._state, binding.key
+        alert = state.alerts.get(key)
+        if event.kind is EventKind.RAISE:
+            first = key not in state.firing
+            state.firing.setdefault(key, set()).add(binding.series)
+            if first or alert is None:
+                self._raise(binding, event, alert, clock_ns, fx)
+            return
+        if event.kind is EventKind.STALE:
+            state.stale.setdefault(key, set()).add(binding.series)
+        else:
+            self._no_longer(state.stale, key, binding.series)
+        if event.kind is EventKind.CLEAR:
+            self._no_longer(state.firing, key, binding.series)
+        if alert is None:
+            return
+        if key not in state.firing:
+            self._clear(alert, event.reason, event.value, event.time_ns, clock_ns, _rule(key), fx)
+            return
+        all_silent = state.stale.get(key) == state.firing[key]
+        wanted = Condition.STALE if all_silent else Condition.FIRING
+        if alert.condition is not wanted:
+            step = lifecycle.condition_changed(
+                alert,
+                wanted,
+                reason=event.reason,
+                value=event.value,
+                source_time_ns=event.time_ns,
+                at_ns=clock_ns,
+                principal=_rule(key),
+            )
+            self.keep(*step, fx)
+
+    def _raise(self, binding: Binding, event: Event, alert: Alert | None, clock_ns: int, fx: Effects) -> None:
+        if alert is None:
+            step = lifecycle.raised(
+                binding.key,
+                metric=binding.series.metric,
+                kind=binding.rule.kind,
+                severity=binding.rule.severity,
+                reason=event.reason,
+                value=event.value,
+                limit=binding.raise_level,
+                unit=METRICS[binding.series.metric].unit,
+                source_time_ns=event.time_ns,
+                at_ns=clock_ns,
+                position=self._next_position(),
+                principal=_rule(binding.key),
+            )
+        else:
+            step = lifecycle.raised_again(
+                alert,
+                reason=event.reason,
+                value=event.value,
+                source_time_ns=event.time_ns,
+                at_ns=clock_ns,
+                principal=_rule(binding.key),
+            )
+        self.keep(*step, fx)
+        self._tell(step[0], NoticeKind.RAISED, clock_ns, fx)
+
+    def _clear(
+        self,
+        alert: Alert,
+        reason: Reason,
+        value: float | None,
+        time_ns: int | None,
+        clock_ns: int,
+        principal: str,
+        fx: Effects,
+    ) -> None:
+        step = lifecycle.condition_changed(
+            alert,
+            Condition.CLEARED,
+            reason=reason,
+            value=value,
+            source_time_ns=time_ns,
+            at_ns=clock_ns,
+            principal=principal,
+        )
+        self.keep(*step, fx)
+        self._tell(step[0], NoticeKind.CLEARED, clock_ns, fx)
+
+    def _tell(self, alert: Alert, kind: NoticeKind, clock_ns: int, fx: Effects) -> None:
+        policy = self._state.policies.get(alert.key.mine)
+        if policy is None:
+            return
+        for notice in compose(policy, alert, kind, clock_ns):
+            waiting = NoticeState(notice, "pending", 0, clock_ns, clock_ns, None, None, "")
+            self._state.notices[notice.key] = fx.notices[notice.key] = waiting
+
+    def _link_lost(self, clock_ns: int, fx: Effects) -> None:
+        state = self._state
+        assert state.link_down_since_ns is not None
+        if clock_ns - state.link_down_since_ns < LINK_GRACE_NS:
+            return
+        for mine in sorted(state.policies):
+            key = AlertKey(mine, LINK_RULE, "broker", "")
+            alert = state.alerts.get(key)
+            if alert is not None and alert.condition is not Condition.CLEARED:
+                continue
+            principal = "service:greenmine"
+            if alert is None:
+                step = lifecycle.raised(
+                    key,
+                    metric="",
+                    kind="link",
+                    severity=Severity.CRITICAL,
+                    reason=Reason.NO_USABLE_DATA,
+                    value=None,
+                    limit=None,
+                    unit="",
+                    source_time_ns=None,
+                    at_ns=clock_ns,
+                    position=self._next_position(),
+                    principal=principal,
+                )
+            else:
+                step = lifecycle.raised_again(
+                    alert,
+                    reason=Reason.NO_USABLE_DATA,
+                    value=None,
+                    source_time_ns=None,
+                    at_ns=clock_ns,
+                    principal=principal,
+                )
+            self.keep(*step, fx)
+            self._tell(step[0], NoticeKind.RAISED, clock_ns, fx)
+
+    def _next_position(self) -> int:
+        """Which alert this is since the journal began; two of one key may be raised in one batch."""
+        self._state.alerts_raised += 1
+        return self._state.alerts_raised
+
+    @staticmethod
+    def _no_longer(members: dict[AlertKey, set[Series]], key: AlertKey, series: Series) -> None:
+        found = members.get(key)
+        if found is not None:
+            found.discard(series)
+            if not found:
+                del members[key]
+
+
+def _rule(key: AlertKey) -> str:
+    return str(Principal(PrincipalKind.RULE, f"{key.mine}/{key.rule}"))

@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+PROGRAMS = frozenset({"mosquitto", "influxdb", "victoria", "chromium"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Write into a JUnit report which tests need which real program, so that CI can tell when none of them ran."""
+    for item in items:
+        needed = PROGRAMS & {mark.name for mark in item.iter_markers()}
+        item.user_properties.extend(("program", name) for name in sorted(needed))

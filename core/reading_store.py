@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from greenmine.core.reading import Reading, Series
@@ -81,31 +83,43 @@ class InMemoryReadingStore:
 
     def __init__(self) -> None:
         self._values: dict[tuple[Series, int], Reading] = {}
+        self._lock = Lock()
         self.down: Exception | None = None
 
     def write(self, readings: Sequence[Reading]) -> WriteReport:
         """Keep the readings; a reading that is already there stays as it is."""
         self._check()
-        for reading in readings:
-            self._values.setdefault((reading.series, reading.time_ns), reading)
-        return WriteReport(stored=len(readings))
+        rejected = [Rejected(r, "no finite value, or a time beyond 64 bits") for r in readings if not _storable(r)]
+        refused = {id(one.reading) for one in rejected}
+        with self._lock:
+            for reading in readings:
+                if id(reading) not in refused:
+                    self._values.setdefault((reading.series, reading.time_ns), reading)
+        return WriteReport(len(readings) - len(rejected), rejected)
 
     def query(self, selection: Selection, newest_first_limit: int | None = None) -> Iterator[Reading]:
         """Readings of the selection, by series and time."""
-        self._check()
-        found = [r for r in self._values.values() if selection.matches(r)]
+        found = self._selected(selection)
         if newest_first_limit is not None:
-            found = sorted(found, key=lambda r: r.time_ns)[-newest_first_limit:] if newest_first_limit else []
+            found = sorted(found, key=lambda r: r.time_ns)[-newest_first_limit:] if newest_first_limit > 0 else []
         return iter(sorted(found, key=lambda r: (r.series, r.time_ns)))
 
     def count(self, selection: Selection) -> int:
         """Number of readings of the selection."""
-        self._check()
-        return sum(1 for r in self._values.values() if selection.matches(r))
+        return len(self._selected(selection))
 
     def close(self) -> None:
         """Nothing to release."""
 
+    def _selected(self, selection: Selection) -> list[Reading]:
+        self._check()
+        with self._lock:
+            return [reading for reading in self._values.values() if selection.matches(reading)]
+
     def _check(self) -> None:
         if self.down is not None:
             raise self.down
+
+
+def _storable(reading: Reading) -> bool:
+    return reading.value is not None and isfinite(reading.value) and -(2**63) <= reading.time_ns < 2**63

@@ -1,0 +1,52 @@
+"""The board's view of the state: `web.backend.Board` over the state database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import select
+
+from greenmine.core.alert import Alert, Transition
+from greenmine.core.latest import Latest
+from greenmine.core.reading import Series
+from greenmine.policy.model import Policy
+from greenmine.store import alerts, schema
+from greenmine.store.state import StateDb
+
+
+class StateBoard:
+    """What was committed last."""
+
+    def __init__(self, state: StateDb, policies: Callable[[], Mapping[str, Policy]]) -> None:
+        self._state = state
+        self._policies = policies
+
+    def policies(self) -> Mapping[str, Policy]:
+        """Active policies by mine id."""
+        return self._policies()
+
+    def latest(self, mine: str) -> list[Latest]:
+        """Newest value of each series of a mine that was ever heard."""
+        table = schema.series
+        query = select(table).where(table.c.mine == mine, table.c.newest_ns > 0).order_by(table.c.id)
+        with self._state.reading() as connection:
+            return [
+                Latest(
+                    Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s),
+                    row.newest_ns,
+                    row.value,
+                    row.quality,
+                    row.received_ns,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def alerts(self, mine: str | None = None, open_only: bool = False, limit: int = 500) -> list[Alert]:
+        """Alerts, newest raise first."""
+        with self._state.reading() as connection:
+            return alerts.listed(connection, mine, open_only, limit)
+
+    def history(self, alert_id: str) -> tuple[Alert, list[Transition]]:
+        """An alert and its transitions. Raises NotFound."""
+        with self._state.reading() as connection:
+            return alerts.get(connection, alert_id), alerts.history(connection, alert_id)

@@ -1,0 +1,136 @@
+"""`greenmine doctor` and `greenmine tail`: what is reachable and what to do; raw and decoded, live."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from greenmine.core.errors import ConfigError, GreenmineError, StoreUnavailable
+from greenmine.home import Home
+from greenmine.terminal import FAILED, HomeOption, JsonOption, err, out, print_json, print_line, reported, the_home
+
+
+@reported
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", help="Also check these settings / 配置文件")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at everything the service needs; says what to do about what is wrong. 检查环境与服务。"""
+    checks = {check["name"]: check for check in (*_machine(the_home(home)), *_service(the_home(home)))}
+    if config is not None:
+        checks |= {check["name"]: check for check in _settings(config)}
+    _report(list(checks.values()), as_json)
+
+
+def _report(checks: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(checks)
+    else:
+        for check in checks:
+            mark = "[green]ok  [/green]" if check["ok"] else "[red]FAIL[/red]"
+            out.print(f"{mark} {check['name']:<10} {escape(str(check['detail']))}", highlight=False)
+            if not check["ok"]:
+                out.print(f"                → {escape(str(check['advice']))}", highlight=False)
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(FAILED)
+
+
+@reported
+def tail(
+    mine: Annotated[str | None, typer.Option(help="Only this mine / 矿")] = None,
+    device: Annotated[str | None, typer.Option(help="Only this device / 设备")] = None,
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a message / 每条消息一行 JSON")] = False,
+) -> None:
+    """Show messages as they come, raw and decoded; for installers. 实时查看原始与解码数据。"""
+    from greenmine.office import RemoteOffice
+
+    target = the_home(home)
+    running = target.running_service()
+    if running is None:
+        raise ConfigError(f"no service runs at {target.path}; start one with `greenmine run`, or name its --home")
+    err.print("waiting for messages, Ctrl-C ends / 等待消息，Ctrl-C 结束")
+    try:
+        for message in RemoteOffice(target, running["url"], running["token"]).stream():
+            if mine not in (None, message["mine"]) or device not in (None, message["device"]):
+                continue
+            if as_json:
+                print_line(message)
+                sys.stdout.flush()
+            else:
+                _show(message)
+    except KeyboardInterrupt:
+        err.print("")
+    else:
+        raise StoreUnavailable("the service has ended")
+
+
+def _show(message: dict[str, Any]) -> None:
+    from greenmine.core.clock import to_rfc3339
+
+    out.print(f"[bold]{to_rfc3339(message['received_ns'])}[/bold] {escape(message['topic'])}", highlight=False)
+    out.print(f"  {message['payload']}", markup=False, highlight=False, style="dim")
+    for reading in message["readings"]:
+        name = f"{reading['metric']}@{reading['channel']}" if reading["channel"] else reading["metric"]
+        behind_s = (message["received_ns"] - reading["time_ns"]) / 1e9
+        flags = " ".join(
+            [*reading["quality"], *([f"quarantined: {reading['quarantine']}"] if reading["quarantine"] else [])]
+        )
+        text = f"  {reading['device']}  {name} = {reading['value']}  ({behind_s:+.1f} s behind)  {flags}"
+        out.print(text, markup=False, highlight=False, style="yellow" if flags else "green")
+    for refused in message["refused"]:
+        out.print(
+            f"  refused / 拒收: {refused['word']}: {refused['detail']}", markup=False, highlight=False, style="red"
+        )
+
+
+def _machine(home: Home) -> list[dict[str, Any]]:
+    from greenmine.operations import disk_check, sqlite_check
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    found = [_check("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")]
+    found.append(sqlite_check()._asdict())
+    there = home.state.exists()
+    advice = "`greenmine run` or `greenmine demo` makes one; or name yours with --home or GREENMINE_HOME"
+    found.append(_check("home", there, f"{home.path}{'' if there else ' (nothing there yet)'}", advice))
+    if there:
+        found.append(disk_check(home)._asdict())
+    return found
+
+
+def _service(home: Home) -> list[dict[str, Any]]:
+    running = home.running_service()
+    if running is None:
+        return [_check("service", False, "not running", "start it with `greenmine run --config FILE`")]
+    from greenmine.office import RemoteOffice
+
+    try:
+        return list(RemoteOffice(home, running["url"], running["token"]).checks())
+    except GreenmineError as error:
+        return [_check("service", False, str(error), "look at its log; `kill` the process if it hangs")]
+
+
+def _settings(config: Path) -> list[dict[str, Any]]:
+    from greenmine.service import load_policies
+    from greenmine.settings import load_settings
+
+    advice = "mend the file; `greenmine policy check FILE` looks again"
+    try:
+        settings = load_settings(config)
+    except GreenmineError as error:
+        return [_check("settings", False, str(error), advice)]
+    found = [_check("settings", True, str(config), "")]
+    try:
+        found.append(_check("policies", True, f"{len(load_policies(settings.policies))} mines", ""))
+    except GreenmineError as error:
+        found.append(_check("policies", False, str(error), advice))
+    return found
+
+
+def _check(name: str, ok: bool, detail: str, advice: str) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "detail": detail, "advice": advice}

@@ -1,0 +1,167 @@
+"""`greenmine users`, `greenmine devices`, `greenmine audit`: accounts, and the record of what everybody did."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from greenmine.core.clock import to_rfc3339
+from greenmine.core.user import Role
+from greenmine.home import Home
+from greenmine.terminal import FAILED, HomeOption, JsonOption, err, listing, out, print_json, reported, the_home
+
+users = typer.Typer(no_args_is_help=True, help="People's accounts / 用户")
+devices = typer.Typer(no_args_is_help=True, help="Devices' MQTT accounts / 设备账号")
+audit = typer.Typer(no_args_is_help=True, help="The tamper-evident record / 审计记录")
+SHOWN_ONCE = "shown this once; it must be changed at the first login / 仅显示一次，首次登录须修改"
+
+
+@users.command("add")
+@reported
+def add_user(
+    name: Annotated[str, typer.Argument(help="User name / 用户名")],
+    role: Annotated[Role, typer.Option(help="admin, operator or viewer / 角色")] = Role.OPERATOR,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a person; prints a random first password. 添加用户。"""
+    from greenmine.office import office
+
+    with office(the_home(home)) as desk:
+        found = desk.administer("users.add", {"name": name, "role": role.value})
+    _shown_once(found, as_json)
+
+
+@users.command("list")
+@reported
+def list_users(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List people. 列出用户。"""
+    from greenmine.administration import user_json
+    from greenmine.office import state_of
+    from greenmine.store import users as user_table
+
+    with state_of(the_home(home)) as connection:
+        rows = [user_json(user) for user in user_table.listed(connection)]
+    names = ("name", "role", "created_at", "must_change_password")
+    listing(rows, [(name, name) for name in names], as_json, "no users / 没有用户")
+
+
+@users.command("reset")
+@reported
+def reset_user(
+    name: Annotated[str, typer.Argument(help="User name / 用户名")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a person a new random password and end his sessions. 重置密码。"""
+    from greenmine.office import office
+
+    with office(the_home(home)) as desk:
+        found = desk.administer("users.reset", {"name": name})
+    _shown_once(found, as_json)
+
+
+@devices.command("provision")
+@reported
+def provision(
+    mine: Annotated[str | None, typer.Option(help="Mine / 矿")] = None,
+    device: Annotated[str | None, typer.Option(help="Device; all of the mine if left out / 设备")] = None,
+    service: Annotated[str | None, typer.Option(help="A service or bridge instead of a device / 服务账号")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make MQTT accounts (or new passwords) for registered devices. 生成设备账号。"""
+    from greenmine.office import office
+
+    if (mine is None) == (service is None):
+        raise typer.BadParameter("give either --mine (and --device) or --service")
+    wanted = {"service": service} if service else {"mine": mine, **({"device": device} if device else {})}
+    with office(the_home(home)) as desk:
+        rows = desk.administer("devices.provision", wanted)
+    listing(rows, [("account", "user = client id"), ("password", "password")], as_json, "no devices / 没有设备")
+    if not as_json:
+        err.print("passwords are shown this once / 密码仅显示一次")
+    _say_when(the_home(home))
+
+
+@devices.command("list")
+@reported
+def list_devices(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List MQTT accounts. 列出设备账号。"""
+    from greenmine.administration import account_json
+    from greenmine.office import state_of
+    from greenmine.store import device_accounts
+
+    with state_of(the_home(home)) as connection:
+        rows = [account_json(account) for account in device_accounts.listed(connection)]
+    names = ("account", "mine", "device", "created_at", "revoked_at")
+    listing(rows, [(name, name) for name in names], as_json, "no device accounts / 没有设备账号")
+
+
+@devices.command("revoke")
+@reported
+def revoke(
+    account: Annotated[str, typer.Argument(help="Account, {mine}.{device} / 账号")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take an account's rights away at once. 撤销账号。"""
+    from greenmine.office import office
+
+    with office(the_home(home)) as desk:
+        found = desk.administer("devices.revoke", {"account": account})
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{found['account']} revoked / 已撤销")
+    _say_when(the_home(home))
+
+
+@audit.command()
+@reported
+def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Follow the hash chain; names the first entry that does not fit. 校验审计链。"""
+    from greenmine.office import state_of
+    from greenmine.store import audit as audit_chain
+
+    with state_of(the_home(home)) as connection:
+        report = audit_chain.verify(audit_chain.rows(connection))
+    if as_json:
+        print_json(report._asdict())
+    elif report.broken_no is None:
+        out.print(f"{report.entries} entries fit / 条记录完整; head {report.head}", highlight=False)
+    else:
+        err.print(f"entry {report.broken_no} is broken / 记录被改动: {report.reason}", style="red", highlight=False)
+    if report.broken_no is not None:
+        raise typer.Exit(FAILED)
+
+
+@audit.command()
+@reported
+def export(home: HomeOption = None) -> None:
+    """All entries as JSON lines. 导出审计记录。"""
+    from greenmine.office import state_of
+    from greenmine.store import audit as audit_chain
+
+    with state_of(the_home(home)) as connection:
+        for row in audit_chain.rows(connection):
+            # The body as its text: it is what was hashed, and a tampered one need not be JSON.
+            line = {**row._asdict(), "at": to_rfc3339(row.at_ns)}
+            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _say_when(home: Home) -> None:
+    """A broker outside this process is told of accounts by the service."""
+    if home.running_service() is None:
+        err.print("no service runs here: the broker learns of this when it starts / 服务未运行，启动后生效")
+
+
+def _shown_once(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{found['name']}  {found['password']}", highlight=False, markup=False)
+        err.print(SHOWN_ONCE)

@@ -1,0 +1,33 @@
+"""Logs: one line an event on standard error, structured, without secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+_LIBRARIES = ("amqtt", "transitions", "uvicorn", "asyncio", "urllib3")
+
+
+def configure_logs(level: str) -> None:
+    """Set the level for our own events; libraries speak only from warning on."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    for name in _LIBRARIES:
+        # The embedded broker logs each refused client itself; its own warnings repeat that.
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # A port that is taken is said by an error of ours; amqtt adds a stack trace to it.
+    logging.getLogger("amqtt.broker").addFilter(lambda record: record.getMessage() != "Broker startup failed")

@@ -1,0 +1,96 @@
+"""How the service itself is: the checks behind /readyz and `doctor`, and its metrics."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+import greenmine
+from greenmine.core import sqlite_library
+from greenmine.core.account import Account
+from greenmine.home import Home
+from greenmine.store.state import StateDb
+from greenmine.web.backend import Check
+
+DISK_FREE_LEAST = 0.05
+LAG_MOST_BATCHES = 2_000
+
+
+class Gauges(Collector):
+    """Reads every number at the moment it is asked for; nothing is counted twice."""
+
+    def __init__(self, values: Callable[[], Iterable[tuple[str, str, str, float]]], state: StateDb) -> None:
+        self._values = values
+        self._state = state
+
+    def collect(self) -> Iterator[Any]:
+        """All metric families."""
+        yield InfoMetricFamily(
+            "greenmine_build", "What runs.", {"version": greenmine.__version__, "sqlite": sqlite_library.version()}
+        )
+        account = self._state.account()
+        readings = GaugeMetricFamily("greenmine_readings", "The message account, in readings.", labels=["state"])
+        for name, value in account._asdict().items():
+            readings.add_metric([name], value)
+        yield readings
+        for kind, name, text, value in self._values():
+            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+            yield family(name, text, value=value)
+
+
+class ServiceOperations:
+    """`web.backend.Operations` for a running service."""
+
+    def __init__(
+        self,
+        home: Home,
+        state: StateDb,
+        checks: Callable[[], list[Check]],
+        values: Callable[[], Iterable[tuple[str, str, str, float]]],
+        administer: Callable[[str, Mapping[str, Any], str], Any],
+    ) -> None:
+        self._home = home
+        self._state = state
+        self._checks = checks
+        self._administer = administer
+        self._registry = CollectorRegistry()
+        self._registry.register(Gauges(values, state))
+
+    def account(self) -> Account:
+        """The message account now."""
+        return self._state.account()
+
+    def checks(self) -> list[Check]:
+        """The service's parts and the machine under it."""
+        return [*self._checks(), disk_check(self._home), sqlite_check()]
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """OpenMetrics exposition and its content type."""
+        text: bytes = generate_latest(self._registry)  # type: ignore[no-untyped-call]
+        return text, CONTENT_TYPE_LATEST
+
+    def administer(self, operation: str, arguments: Mapping[str, Any], principal: str) -> Any:
+        """See `administration`."""
+        return self._administer(operation, arguments, principal)
+
+
+def disk_check(home: Home) -> Check:
+    """Room on the disk of the home."""
+    usage = shutil.disk_usage(home.path)
+    free = usage.free / usage.total
+    detail = f"{usage.free / 1e9:.1f} GB ({free:.0%}) free at {home.path}"
+    return Check("disk", free > DISK_FREE_LEAST, detail, "free space or move the home: a full disk stops the journal")
+
+
+def sqlite_check() -> Check:
+    """The version of SQLite, and what follows from it. An old one is safe under our rule of one writing connection."""
+    detail = f"SQLite {sqlite_library.version()}"
+    if sqlite_library.has_wal_reset_fault():
+        detail += ": has the WAL-reset fault; safe here because one connection writes each file"
+    return Check("sqlite", True, detail, "install pysqlite3, or a Python with SQLite 3.51.3 or newer")

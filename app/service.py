@@ -1,0 +1,392 @@
+"""The service: wires journal, pipeline, store, delivery, broker and board into one process, and takes them apart."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from greenmine.administration import Administration
+from greenmine.alerts.channel_console import ConsoleChannel
+from greenmine.alerts.channel_email import EmailChannel
+from greenmine.alerts.channel_webhook import WebhookChannel
+from greenmine.alerts.deliver import Deliverer, DueNotice
+from greenmine.board import StateBoard
+from greenmine.core.act import Act, ActKind, ActResult
+from greenmine.core.clock import Clock, SystemClock
+from greenmine.core.errors import PolicyError, Problem, StoreUnavailable
+from greenmine.core.latest import ChangeListener
+from greenmine.core.notice import Channel, Delivery, Notice
+from greenmine.core.reading_store import ReadingStore
+from greenmine.core.user import Role
+from greenmine.home import Home, HomeLock, SecretFiles
+from greenmine.import_rows import import_record
+from greenmine.ingest.broker import EmbeddedBroker
+from greenmine.ingest.gate import Gate
+from greenmine.ingest.journal import Journal, JournalReader
+from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
+from greenmine.ingest.record import Record, RecordKind
+from greenmine.ingest.subscriber import BrokerUrl, Subscriber
+from greenmine.logins import Logins
+from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
+from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.thread import ActDesk, PipelineThread
+from greenmine.policy.canonical import policy_hash, to_canonical_json
+from greenmine.policy.load import load_policy
+from greenmine.policy.model import Policy
+from greenmine.settings import Settings
+from greenmine.store import dead_letters, notices, users
+from greenmine.store.state import StateDb
+from greenmine.store.writer import StoreWriter
+from greenmine.web.backend import Backend, Check
+from greenmine.web_server import WebServer
+
+log = structlog.get_logger(__name__)
+PRINCIPAL = "service:greenmine"
+RECORD_TIMEOUT_S = 10.0
+CATCH_UP_S = 5.0
+"""How long `start` waits for the judging of an old backlog before it opens the ports all the same."""
+
+
+def load_policies(paths: Sequence[Path]) -> dict[str, Policy]:
+    """All mines' policies by mine id; a folder stands for the files in it (not in its subfolders).
+
+    Raises:
+        PolicyError: in one file, or the same mine in two.
+    """
+    found: dict[str, tuple[Policy, Path]] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not files:
+            # Going on without would end the watch over every mine that was in it.
+            problems.append(Problem(str(path), None, "", "this folder has no policy in it (no file *.yaml)"))
+        for file in files:
+            try:
+                policy = load_policy(file).policy
+            except PolicyError as error:
+                problems += error.problems
+                continue
+            first = found.setdefault(policy.mine.id, (policy, file))
+            if first[1] != file:
+                problems.append(
+                    Problem(str(file), None, "mine.id", f"{policy.mine.id} is the mine of {first[1]} already")
+                )
+    if problems:
+        raise PolicyError(problems)
+    return {mine: policy for mine, (policy, _) in found.items()}
+
+
+class Service:
+    """Everything in one process. `start` brings it up in the order in which a failure loses nothing; `stop` takes it
+    down the other way. `failed` is set when a part could not go on and the process has to end."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        policies: Mapping[str, Policy],
+        clock: Clock | None = None,
+        console: TextIO = sys.stderr,
+        tick_s: float | None = None,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.failed = threading.Event()
+        self.failure: Exception | None = None
+        self._policies = dict(policies)
+        self._secrets = SecretFiles(home, settings.secrets_dirs)
+        home.make()
+        with ExitStack() as opened:
+            # What is open is closed again where the rest fails; `stop` closes it otherwise.
+            self._open(opened, console, tick_s)
+            self._opened = opened.pop_all()
+        self.broker: EmbeddedBroker | None = None
+        self.subscriber: Subscriber | None = None
+        self.web: WebServer | None = None
+        self.first_admin_password: str | None = None
+
+    def _open(self, opened: ExitStack, console: TextIO, tick_s: float | None) -> None:
+        home, settings = self.home, self.settings
+        self._lock = HomeLock(home)
+        opened.callback(self._lock.release)
+        self.state = StateDb(home.state)
+        opened.callback(self.state.close)
+        self.store, prepare_store = self._open_store()
+        opened.callback(self.store.close)
+        self._journal = Journal(home.journal)
+        opened.callback(self._journal.close)
+        reader = JournalReader(home.journal)
+        opened.callback(reader.close)
+        limits = WriterLimits(
+            linger_s=settings.journal.linger_ms / 1000, tick_s=tick_s or settings.journal.tick_ms / 1000
+        )
+        self.writer = JournalWriter(self._journal, self.clock, self._journal_committed, self._fail, limits)
+        self.pipeline = Pipeline(reader, self.state)
+        self.thread = PipelineThread(self.pipeline, self._fail)
+        self._acts = ActDesk(self.pipeline, self.writer)
+        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
+        self.deliverer = Deliverer(self._channels(console), self._due, self._report)
+        self.pipeline.subscribe_commits(self._pipeline_committed)
+        self.gate = Gate()
+        self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
+        self.administration = Administration(
+            self.state,
+            SystemClock(),
+            self.logins,
+            lambda: self.pipeline.judge.state.policies,
+            self._import_rows,
+            self.gate,
+            settings.mqtt.accounts_dir,
+            lambda: self.operations.checks(),
+        )
+        self.board = StateBoard(self.state, lambda: self.pipeline.judge.state.policies)
+        self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
+
+    def start(self, with_mqtt: bool = True, with_web: bool = True) -> None:
+        """Start everything; returns when the board and the broker answer.
+
+        Raises:
+            ConfigError: a port is taken, a secret is missing.
+        """
+        self.writer.start()
+        self._enter({"event": "start"})
+        self._activate_policies()
+        self.thread.start()
+        if not self.pipeline.wait_for(self._journal.last_no, CATCH_UP_S) and self.failure is None:
+            log.info("catching up with the journal", behind=self._journal.last_no - self.pipeline.cursor)
+        self.administration.refresh_gate()
+        self.store_writer.start()
+        self.deliverer.start()
+        if with_mqtt:
+            self._start_mqtt()
+        if with_web:
+            self._start_web()
+        # Last, because the password is known only now: where a port is taken, nobody would ever see it.
+        self._first_admin()
+
+    def stop(self) -> None:
+        """Stop taking messages, judge what was taken, write out what can be written, and let go of the home."""
+        with self._opened:
+            if self.web is not None:
+                self.web.stop()
+            if self.subscriber is not None:
+                self.subscriber.stop()
+            if self.broker is not None:
+                self.broker.stop()
+            self.deliverer.stop()
+            self.writer.stop()
+            self.thread.stop()
+            self.store_writer.stop()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until all that is in the journal is judged, stored, and told; for the end of a demo."""
+        done = threading.Event()
+        for _ in range(max(1, int(timeout_s / 0.05))):
+            judged = self.pipeline.cursor >= self._journal.last_no and self.writer.backlog == 0
+            if judged and self.state.account().pending == 0 and not self.pipeline.judge.state.notices:
+                return True
+            if self.failed.is_set():
+                return False
+            self.deliverer.wake()
+            done.wait(0.05)
+        return False
+
+    def submit(self, act: Act, timeout_s: float = RECORD_TIMEOUT_S) -> ActResult:
+        """`web.backend.Desk.submit`."""
+        if act.kind is ActKind.REPLAY_DEAD_LETTERS and "ids" in act.body:
+            with self.state.reading() as connection:
+                act = dead_letters.with_record_ids(connection, act)
+        return self._acts.submit(act, timeout_s)
+
+    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
+        """`web.backend.Desk.subscribe`."""
+        return self.pipeline.subscribe(listener)
+
+    def checks(self) -> list[Check]:
+        """What must be right for the service to be ready."""
+        lag = self._journal.last_no - self.pipeline.cursor
+        trouble = self.store_writer.trouble
+        found = [
+            Check(
+                "journal",
+                self.writer.failed is None,
+                str(self.writer.failed or f"{self.writer.committed_records} records committed"),
+                "look at the disk of the home, then restart the service",
+            ),
+            Check(
+                "pipeline",
+                self.thread.failed is None and lag < LAG_MOST_BATCHES,
+                str(self.thread.failed or f"{lag} batches behind the journal"),
+                "restart the service; if it repeats, keep the home and report it",
+            ),
+            Check(
+                "store",
+                trouble is None,
+                str(trouble or f"{self.settings.store.kind} takes readings"),
+                "readings wait in the outbox and nothing is lost; bring the store back, alarms go on meanwhile",
+            ),
+            Check(
+                "policies", bool(self._policies), f"{len(self._policies)} mines", "name policy files in the settings"
+            ),
+        ]
+        return [*found, *self._mqtt_checks()]
+
+    def _mqtt_checks(self) -> Iterable[Check]:
+        if self.broker is not None:
+            detail = f"embedded on {self.broker.host}:{self.broker.port}, {self.broker.connections} clients"
+            yield Check("mqtt", True, detail, "")
+        if self.subscriber is not None:
+            detail = self.subscriber.refusal or f"connected to {self.settings.mqtt.url}"
+            advice = "look at mqtt.url, the account's password file and the broker's log"
+            yield Check("mqtt", self.subscriber.connected, detail, advice)
+
+    def _values(self) -> Iterable[tuple[str, str, str, float]]:
+        lag = self._journal.last_no - self.pipeline.cursor
+        yield "counter", "greenmine_journal_records", "Records committed since start.", self.writer.committed_records
+        yield "gauge", "greenmine_journal_backlog", "Records waiting for a commit.", self.writer.backlog
+        yield "gauge", "greenmine_pipeline_lag_batches", "Journal batches not judged yet.", lag
+        yield (
+            "counter",
+            "greenmine_store_written",
+            "Readings the store confirmed since start.",
+            self.store_writer.written,
+        )
+        yield "counter", "greenmine_notices_delivered", "Notices delivered since start.", self.deliverer.delivered
+        yield "counter", "greenmine_notices_refused", "Notices refused for good since start.", self.deliverer.refused
+        yield "counter", "greenmine_notices_retried", "Attempts that will be repeated.", self.deliverer.retried
+        waiting = len(self.pipeline.judge.state.notices)
+        yield "gauge", "greenmine_notices_waiting", "Notices not delivered yet.", waiting
+        if self.broker is not None:
+            yield "gauge", "greenmine_mqtt_clients", "Clients of the embedded broker.", self.broker.connections
+            yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
+        if self.subscriber is not None:
+            yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
+
+    def _open_store(self) -> tuple[ReadingStore, Callable[[], object] | None]:
+        """The chosen store, and what has to be done before it is written to."""
+        # A store's library costs a second to import; only the chosen one is.
+        store = self.settings.store
+        if store.kind == "duckdb":
+            from greenmine.store.duckdb_store import DuckDbReadingStore
+
+            return DuckDbReadingStore(self.home.readings), None
+        from greenmine.store.influx_store import InfluxReadingStore
+
+        assert store.url is not None
+        token = self._secrets.resolve(store.token)
+        influx = InfluxReadingStore(
+            store.url, store.org, token, bucket=store.bucket, retention_days=store.retention_days
+        )
+        return influx, influx.ensure_buckets
+
+    def _channels(self, console: TextIO) -> dict[str, Channel]:
+        configured = self.settings.channels
+        channels: dict[str, Channel] = {
+            "console": ConsoleChannel(console),
+            "webhook": WebhookChannel(self._secrets.resolve, configured.webhook.allow, configured.webhook.timeout_s),
+        }
+        mail = configured.email
+        if mail is not None:
+            password = self._secrets.resolve(mail.password) if mail.username else None
+            channels["email"] = EmailChannel(
+                mail.host, mail.port, mail.security, mail.username, password, mail.sender, mail.timeout_s
+            )
+        return channels
+
+    def _activate_policies(self) -> None:
+        active = self.pipeline.judge.state.policy_hashes
+        for mine, policy in sorted(self._policies.items()):
+            if active.get(mine) != policy_hash(policy):
+                self._enter_policy(mine, to_canonical_json(policy))
+        for mine in sorted(set(self.pipeline.judge.state.policies) - set(self._policies)):
+            self._enter_policy(mine, "")
+
+    def _enter_policy(self, mine: str, canonical: str) -> None:
+        payload = json.dumps({"mine": mine, "canonical": canonical}, ensure_ascii=False).encode()
+        self._put(Record(RecordKind.POLICY, PRINCIPAL, payload))
+
+    def _enter(self, event: dict[str, Any]) -> None:
+        self._put(Record(RecordKind.SERVICE, PRINCIPAL, json.dumps(event).encode()))
+
+    def _put(self, record: Record) -> None:
+        """Into the journal; returns when it is on disk."""
+        committed = _Committed()
+        taken = self.writer.put(Submission(record, committed), RECORD_TIMEOUT_S)
+        if not taken or not committed.event.wait(RECORD_TIMEOUT_S):
+            raise StoreUnavailable("the journal takes nothing now; look at the disk of the home")
+
+    def _import_rows(self, rows: list[list[Any]], principal: str) -> dict[str, int]:
+        return dict(self._acts.enter(import_record(rows, principal), RECORD_TIMEOUT_S).detail)
+
+    def _first_admin(self) -> None:
+        with self.state.reading() as connection:
+            if users.listed(connection):
+                return
+        _, self.first_admin_password = self.logins.add_user("admin", Role.ADMIN, PRINCIPAL)
+
+    def _start_mqtt(self) -> None:
+        mqtt = self.settings.mqtt
+        if mqtt.mode == "embedded":
+            self.broker = EmbeddedBroker(mqtt.host, mqtt.port, self.gate, self.writer)
+            self.broker.start()
+            return
+        assert mqtt.url is not None
+        password = self._secrets.resolve(mqtt.password)
+        url, ca_file = BrokerUrl.parse(mqtt.url), str(mqtt.ca_file) if mqtt.ca_file else None
+        self.subscriber = Subscriber(url, mqtt.user, password, self.writer, self._link_changed, ca_file)
+        self.subscriber.start()
+
+    def _link_changed(self, up: bool) -> None:
+        """On paho's thread; must not block, so it does not wait for the commit."""
+        payload = json.dumps({"event": "link_up" if up else "link_down"}).encode()
+        self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
+
+    def _start_web(self) -> None:
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock)
+        self.web = WebServer(backend, self.settings.web)
+        self.web.start()
+        self._lock.announce(self.web.url, self._secrets.make("service-token"))
+
+    def _due(self) -> list[DueNotice]:
+        with self.state.reading() as connection:
+            return [DueNotice(*one) for one in notices.due(connection, self._now_ns())]
+
+    def _now_ns(self) -> int:
+        """The journal's clock: what a notice's next attempt is measured on."""
+        return max(self.pipeline.clock_ns, 0)
+
+    def _report(self, notice: Notice, delivery: Delivery) -> bool:
+        payload = json.dumps({"key": notice.key, **delivery._asdict()}, ensure_ascii=False).encode()
+        record = Record(RecordKind.DELIVERY, f"service:channel-{notice.channel}", payload)
+        return self.writer.put(Submission(record), RECORD_TIMEOUT_S)
+
+    def _journal_committed(self) -> None:
+        self.thread.wake()
+
+    def _pipeline_committed(self, stored: bool, notices_due: bool) -> None:
+        if stored:
+            self.store_writer.wake()
+        if notices_due:
+            self.deliverer.wake()
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self.failed.set()
+
+
+class _Committed:
+    """An acknowledgement that somebody waits for."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def acknowledge(self, _: Sequence[Any]) -> None:
+        self.event.set()

@@ -57,6 +57,8 @@ def main() -> None:
     if not passwords.exists():
         made = [service.administration.provision(policy.mine.id, d.id, "service:test") for d in policy.devices]
         write_private(passwords, json.dumps({one["account"]: one["password"] for one in made}))
+    while service.subscriber is not None and not service.subscriber.connected:
+        stop.wait(0.01)
     print("ready", flush=True)
     while not stop.wait(0.1) and not service.failed.is_set():
         pass

@@ -7,6 +7,7 @@ closed; while it is open a new raise of its key continues it.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Severity, Transition, alert_id
 from greenmine.core.errors import Conflict, Refused
@@ -16,54 +17,61 @@ LONGEST_NOTE = 2_000
 """Characters."""
 
 
-def raised(
-    key: AlertKey,
-    *,
-    metric: str,
-    kind: str,
-    severity: Severity,
-    reason: Reason,
-    value: float | None,
-    limit: float | None,
-    unit: str,
-    source_time_ns: int | None,
-    at_ns: int,
-    position: int,
-    principal: str,
-) -> Step:
+class Cause(NamedTuple):
+    """What raises an alert: the reading (none for silence) and the rule as it stands. `value` and `limit` in `unit`."""
+
+    metric: str
+    kind: str
+    severity: Severity
+    reason: Reason
+    value: float | None
+    limit: float | None
+    unit: str
+    source_time_ns: int | None
+    at_ns: int
+    principal: str
+
+
+def raised(key: AlertKey, position: int, cause: Cause) -> Step:
     """A new alert, firing. `position` tells it from others of its key: the number of alerts raised so far."""
     alert = Alert(
-        id=alert_id(key, at_ns, position),
+        id=alert_id(key, cause.at_ns, position),
         key=key,
-        metric=metric,
-        kind=kind,
-        severity=severity,
+        metric=cause.metric,
+        kind=cause.kind,
+        severity=cause.severity,
         condition=Condition.FIRING,
         handling=Handling.NONE,
-        raised_at_ns=at_ns,
+        raised_at_ns=cause.at_ns,
         cleared_at_ns=None,
-        source_time_ns=source_time_ns,
-        value=value,
-        last_value=value,
-        limit=limit,
-        unit=unit,
+        source_time_ns=cause.source_time_ns,
+        value=cause.value,
+        last_value=cause.value,
+        limit=cause.limit,
+        unit=cause.unit,
         transition=1,
     )
-    return alert, _transition(alert, at_ns, reason, principal, value, source_time_ns)
+    return alert, _transition(alert, cause.at_ns, cause.reason, cause.principal, cause.value, cause.source_time_ns)
 
 
-def raised_again(
-    alert: Alert, *, reason: Reason, value: float | None, source_time_ns: int | None, at_ns: int, principal: str
-) -> Step:
-    """The condition of an alert that is still being handled has come back."""
+def raised_again(alert: Alert, cause: Cause) -> Step:
+    """The condition of an alert that is still being handled has come back. It now says what raised it this time, by the
+    rule as it is now; `raised_at_ns` stays that of the first raise."""
     moved = replace(
         alert,
+        metric=cause.metric,
+        kind=cause.kind,
+        severity=cause.severity,
         condition=Condition.FIRING,
         cleared_at_ns=None,
-        last_value=value,
+        source_time_ns=cause.source_time_ns,
+        value=cause.value,
+        last_value=cause.value,
+        limit=cause.limit,
+        unit=cause.unit,
         transition=alert.transition + 1,
     )
-    return moved, _transition(moved, at_ns, reason, principal, value, source_time_ns)
+    return moved, _transition(moved, cause.at_ns, cause.reason, cause.principal, cause.value, cause.source_time_ns)
 
 
 def condition_changed(

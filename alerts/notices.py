@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from greenmine.alerts.channel_text import block, one_line
 from greenmine.core.alert import Alert, AlertKey, Severity
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.metric import METRICS
 from greenmine.core.notice import Notice, NoticeKind, notice_key
 from greenmine.core.unit import convert
 from greenmine.policy.model import Contact, ContactChannel, EmailChannel, Policy, Rule, Text, WebhookChannel
+
+LONGEST_SUBJECT = 300
+LONGEST_TEXT = 4_000
+"""Characters. What policies and devices write may not act on whoever shows it: both are made safe here already."""
 
 _SEVERITY = {
     Severity.NOTICE: Text(zh="提示", en="Notice"),
@@ -47,7 +52,7 @@ _WORDS = {
 
 
 def compose(policy: Policy, alert: Alert, kind: NoticeKind, at_ns: int) -> list[Notice]:
-    """One notice for each channel of each contact who is told of this alert."""
+    """One notice for each channel of each contact who is told of this alert. `at_ns` is the journal's clock now."""
     rule = next((r for r in policy.rules if r.id == alert.key.rule), None)
     return [
         _notice(policy, alert, kind, at_ns, contact, channel, rule)
@@ -87,7 +92,7 @@ def _notice(
         channel=channel.kind,
         target=target,
         subject=subject,
-        text="\n".join((subject, *_lines(policy, alert, contact.language, rule))),
+        text=block("\n".join((subject, *_lines(policy, alert, contact.language, at_ns, rule))), LONGEST_TEXT),
         payload=_payload(policy, alert, kind, at_ns, contact, subject),
     )
 
@@ -103,7 +108,7 @@ def _subject(policy: Policy, alert: Alert, kind: NoticeKind, language: str) -> s
     head = words.cleared if kind is NoticeKind.CLEARED else words.raised
     severity = _SEVERITY[alert.severity].in_language(language)
     parts = [f"[{severity}] {head}", policy.mine.name.in_language(language), _device(policy, alert, language)]
-    return " · ".join((*parts, _finding(alert, language)))
+    return one_line(" · ".join((*parts, _finding(alert, language))), LONGEST_SUBJECT)
 
 
 def _finding(alert: Alert, language: str) -> str:
@@ -115,14 +120,23 @@ def _finding(alert: Alert, language: str) -> str:
     if alert.value is None or alert.limit is None:
         return f"{name} {words.silent}"
     direction = words.over if alert.value > alert.limit else words.under
-    value, limit = shown(alert.metric, alert.value), shown(alert.metric, alert.limit)
+    value, limit = _shown_apart(alert.metric, alert.value, alert.limit)
     return f"{name} {value} {direction} {words.limit} {limit} {_unit(alert.metric)}".rstrip()
 
 
-def shown(metric: str, value: float) -> str:
+def shown(metric: str, value: float, more_digits: int = 0) -> str:
     """A value in the unit and with the digits in which a person reads the metric."""
     entry = METRICS[metric]
-    return f"{convert(value, entry.unit, entry.shown_unit):.{entry.digits}f}"
+    return f"{convert(value, entry.unit, entry.shown_unit):.{entry.digits + more_digits}f}"
+
+
+def _shown_apart(metric: str, value: float, limit: float) -> tuple[str, str]:
+    """Value and limit with so many digits (up to three more) that one does not read as the other."""
+    for more_digits in range(4):
+        texts = shown(metric, value, more_digits), shown(metric, limit, more_digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def _unit(metric: str) -> str:
@@ -136,9 +150,9 @@ def _device(policy: Policy, alert: Alert, language: str) -> str:
     return f"{name} {alert.key.channel}" if alert.key.channel else name
 
 
-def _lines(policy: Policy, alert: Alert, language: str, rule: Rule | None) -> Iterator[str]:
+def _lines(policy: Policy, alert: Alert, language: str, at_ns: int, rule: Rule | None) -> Iterator[str]:
     words = _WORDS[language]
-    moment_ns = alert.raised_at_ns if alert.source_time_ns is None else alert.source_time_ns
+    moment_ns = at_ns if alert.source_time_ns is None else alert.source_time_ns
     local = datetime.fromtimestamp(moment_ns // NS_PER_S, UTC).astimezone(policy.mine.zone)
     yield f"{words.measured}: {local:%Y-%m-%d %H:%M:%S} {policy.mine.timezone}"
     if rule is not None and rule.advice is not None:

@@ -47,11 +47,18 @@ def import_file(
 
     rows = _parquet_rows(file) if file.suffix == ".parquet" else _csv_rows(file)
     total = Account()
-    with office(the_home(home)) as desk, Progress(console=err, transient=True) as progress:
+    with office(the_home(home)) as desk, Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("import / 导入", total=None)
-        for chunk in _chunks(_checked(file, rows)):
-            total = total + Account(**desk.administer("readings.import", {"rows": chunk}))
-            progress.update(task, completed=total.received)
+        try:
+            for chunk in _chunks(_checked(file, rows)):
+                total = total + Account(**desk.administer("readings.import", {"rows": chunk}))
+                progress.update(task, completed=total.received)
+        except UserError as error:
+            if not total.received:
+                raise
+            raise UserError(
+                f"{error}; {total.received} rows were imported, which does no harm when repeated"
+            ) from error
     # What waits for the store has been taken; a store that has such old readings already may still find duplicates.
     found = {name: count for name, count in total._asdict().items() if name != "stored"}
     if as_json:
@@ -159,6 +166,8 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[Any]]]:
             reader = csv.DictReader(stream)
             _check_columns(file, reader.fieldnames or [])
             for cells in reader:
+                if None in cells:  # a decimal comma, most often
+                    raise UserError(f"{file}:{reader.line_num}: has more fields than the first line has columns")
                 yield reader.line_num, _row(file, reader.line_num, cells)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error

@@ -79,7 +79,7 @@ class Logins:
         self._clock = clock
         self._service_token = service_token
         self._hasher = hasher or PasswordHasher()
-        self._nobody = self._hasher.hash(secrets.token_hex(16))
+        self._nobody_hash: str | None = None
         self._lock = threading.Lock()
         self._wrong: dict[str, deque[int]] = {}
         self._locked_until_ns: dict[str, int] = {}
@@ -99,7 +99,8 @@ class Logins:
         with self._state.reading() as connection:
             found = users.find(connection, name)
         # An unknown name costs the same time as a wrong password.
-        fits = self._fits(found[1] if found else self._nobody, password)
+        nobody = self._nobody()
+        fits = self._fits(found[1] if found else nobody, password)
         wall_ns = self._clock.wall_ns()
         if found is None or not fits:
             locked = self._count_wrong(name, now_ns)
@@ -136,7 +137,7 @@ class Logins:
         self._refuse_locked(name, now_ns)
         with self._state.reading() as connection:
             found = users.find(connection, name)
-        if not self._fits(found[1] if found else self._nobody, old) or found is None:
+        if found is None or not self._fits(found[1], old):
             self._count_wrong(name, now_ns)
             raise Refused("credentials", "the old password is wrong")
         check_password(name, new)
@@ -178,6 +179,13 @@ class Logins:
             users.set_password(connection, name, self._hasher.hash(password), must_change)
             entry = AuditEntry(wall_ns, principal, "user.password", name, {"must_change": must_change})
             audit.append(connection, [entry])
+
+    def _nobody(self) -> str:
+        """The hash of a password that nobody knows. Made at the first login: it takes long, and most commands that have
+        logins log nobody in."""
+        if self._nobody_hash is None:
+            self._nobody_hash = self._hasher.hash(secrets.token_hex(16))
+        return self._nobody_hash
 
     def _fits(self, password_hash: str, password: str) -> bool:
         try:

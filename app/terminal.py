@@ -29,8 +29,16 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output / 输出 JSON")]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+
+
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `reported`: rich would end the program with a failure."""
+        raise BrokenPipeError
+
+
+out = _Terminal(soft_wrap=True)
+err = _Terminal(stderr=True, soft_wrap=True)
 
 
 def reported(command: _Command) -> _Command:
@@ -100,7 +108,7 @@ def listing(rows: Sequence[dict[str, Any]], columns: Iterable[tuple[str, str]], 
     for row in rows:
         table.add_row(*(escape("" if row.get(key) is None else str(row.get(key))) for key, _ in chosen))
     # Without a terminal there is no width to fit; lines are then as long as they have to be.
-    (out if out.is_terminal else Console(width=UNBOUNDED_COLUMNS)).print(table)
+    (out if out.is_terminal else _Terminal(width=UNBOUNDED_COLUMNS)).print(table)
 
 
 def short_time(rfc3339: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from greenmine.core.errors import DecodeRefused
@@ -31,7 +32,8 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     before 2000 is quarantined, not corrected. A value outside the physical range stays and is flagged.
 
     Raises:
-        DecodeRefused: `scope` (speaks for a device that is not behind it), `unit` (not convertible as registered).
+        DecodeRefused: `scope` (speaks for a device that is not behind it), `unit` (not convertible as registered),
+            `not_finite` (too large for a double in the canonical unit).
     """
     device = item.device or sender
     if device != sender:
@@ -58,6 +60,8 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     if not convertible(unit, metric.unit):
         raise DecodeRefused("unit", f"{item.metric} of {device} cannot be in {unit!r}")
     value = convert(item.value, unit, metric.unit)
+    if not math.isfinite(value):
+        raise DecodeRefused("not_finite", f"{item.metric} of {device} is beyond a double in {metric.unit}")
     if not metric.low <= value <= metric.high:
         quality |= Quality.RANGE
     if value < 0 and metric.negative_flagged:

@@ -1,27 +1,30 @@
 """The embedded broker: amqtt in a thread of this process, which acknowledges a publish only after the journal's commit.
 
-Weaker than an external broker in this: MQTT 3.1.1 only, no shared subscriptions, and what it would deliver to
+Weaker than an external broker in this: MQTT 3.1.1 only, no shared subscriptions, no wills, and what it would deliver to
 subscribers is in memory (devices' `down` topics). What it acknowledged to a publisher is on disk.
 
 amqtt 0.12.1 sends PUBACK before any plug-in sees the message and asks the topic filter only later, so the protocol
-handler is replaced. It has no hook for that: the name that `amqtt.broker` looks the handler up by is rebound. The
-version is pinned; tests/contracts/test_broker.py holds every name used here.
+handler is replaced. It has no hook for that: the name that `amqtt.broker` looks the handler up by is rebound. It also
+leaves sockets open after a failed CONNECT, lets a silent client stay, loses its place in the stream after a malformed
+packet, and mixes up the two connections of a take-over; so what surrounds a connection is ours too. The version is
+pinned; tests/contracts/test_broker.py holds every name used here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import amqtt.broker
 import structlog
-from amqtt.adapters import ReaderAdapter, WriterAdapter
+from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
 from amqtt.contexts import Action as BrokerAction
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
-from amqtt.errors import MQTTError
+from amqtt.errors import AMQTTError, MQTTError, NoDataError, ProtocolHandlerError
 from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
 from amqtt.mqtt.constants import QOS_0, QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
@@ -29,44 +32,55 @@ from amqtt.mqtt.puback import PubackPacket
 from amqtt.mqtt.pubcomp import PubcompPacket
 from amqtt.mqtt.publish import PublishPacket
 from amqtt.mqtt.pubrec import PubrecPacket
+from amqtt.mqtt.pubrel import PubrelPacket
 from amqtt.plugins.manager import PluginManager
-from amqtt.session import IncomingApplicationMessage, Session
+from amqtt.session import Session
 
 from greenmine.core.errors import ConfigError
-from greenmine.ingest.gate import Action, Gate
+from greenmine.ingest.framing import PacketReader
+from greenmine.ingest.gate import Action, DeniedQuota, Gate
 from greenmine.ingest.journal_writer import JournalWriter, Submission
 from greenmine.ingest.record import Record, RecordFlag, RecordKind
 
 log = structlog.get_logger(__name__)
 
-MAX_PACKET_BYTES = 256 * 1024 + 1024
-"""A larger packet ends the connection before it is read, as mosquitto's message_size_limit does."""
 FULL_PAUSE_S = 0.05
-DENIED_A_MINUTE = 10
-"""Refused publishes that are kept as dead letters, per account; the rest is counted."""
+CONNECT_TIMEOUT_S = 10.0
+"""How long a stranger may take to say who he is."""
+MAX_KEEPALIVE_S = 600
+"""A client that asks for more, or for none, is given this; after one and a half times its keep-alive it is cut."""
+CLOSE_TIMEOUT_S = 1.0
+"""How long the last bytes may take to leave when a connection ends; a client that does not read would take for ever."""
+STOP_TIMEOUT_S = 10.0
+MAX_UNACKNOWLEDGED_BYTES = 1024 * 1024
+"""Publishes of one connection that wait for the commit; then no more is read from it."""
+_PUBLISH_OVERHEAD_BYTES = 1024
 
 
-class _BoundedReader(ReaderAdapter):
-    """Refuses to read more than a packet may have."""
+class _Writer(StreamWriterAdapter):
+    """A writer whose `close` comes to an end although the client does not read."""
 
-    def __init__(self, inner: ReaderAdapter) -> None:
-        self._inner = inner
-
-    async def read(self, n: int = -1) -> bytes:
-        if n > MAX_PACKET_BYTES:
-            raise MQTTClosed(f"a packet of {n} bytes; the most is {MAX_PACKET_BYTES}")
-        return await self._inner.read(n)
-
-    def feed_eof(self) -> None:
-        self._inner.feed_eof()
-
-
-class MQTTClosed(Exception):
-    """Ends the reader loop of a connection."""
+    async def close(self) -> None:
+        flushed = False
+        try:
+            with suppress(OSError):  # the client has gone, or does not read: TimeoutError is one
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await super().close()
+                flushed = True
+        finally:
+            if not flushed:
+                self._writer.transport.abort()
 
 
 class _CommitFirstHandler(BrokerProtocolHandler):
     """A protocol handler whose acknowledgement follows the commit."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._packets: PacketReader | None = None
+        self._offering = asyncio.Lock()
+        self._unacknowledged_bytes = 0
+        self._fewer = asyncio.Event()
 
     @classmethod
     async def init_from_connect(
@@ -77,21 +91,34 @@ class _CommitFirstHandler(BrokerProtocolHandler):
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> tuple[BrokerProtocolHandler, Session]:
         """Refuse strangers here: afterwards the broker would already have taken over the session of that name."""
-        bounded = _BoundedReader(reader)
-        handler, session = await super().init_from_connect(bounded, writer, plugins_manager, loop)
         server = _server_of(plugins_manager)
-        if not server.gate.admits(session.username, session.password, session.client_id):
-            log.warning("broker: connection refused", client=session.client_id, address=session.remote_address)
-            server.refused_connections += 1
-            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
-            await writer.close()
-            raise MQTTError("not authorised: unknown account, wrong password, or client id other than the user name")
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                handler, session = await super().init_from_connect(
+                    PacketReader(reader, None), writer, plugins_manager, loop
+                )
+            await _admit(server, session, writer)
+        except (AMQTTError, MQTTError, NoDataError):
+            raise
+        except Exception as error:
+            # Whatever a stranger's bytes set off in amqtt: only these errors give back the connection's place.
+            raise MQTTError(f"no usable CONNECT: {error!r}") from error
         # A will is a publish that nobody asks the gate about.
         session.will_flag = False
+        session.keep_alive = math.ceil(1.5 * min(session.keep_alive or MAX_KEEPALIVE_S, MAX_KEEPALIVE_S))
         return handler, session
 
     def attach(self, session: Session, reader: ReaderAdapter, writer: WriterAdapter) -> None:
-        super().attach(session, _BoundedReader(reader), writer)
+        self._packets = PacketReader(reader, self._has_room)
+        super().attach(session, self._packets, writer)
+
+    def handle_read_timeout(self) -> None:
+        self._end_reading()
+
+    async def stop(self) -> None:
+        """Before Python 3.12 `wait_for` may swallow the cancellation of amqtt's reader, which would then go on."""
+        self._end_reading()
+        await super().stop()
 
     async def handle_publish(self, publish_packet: PublishPacket) -> None:
         """Journal first, acknowledge second."""
@@ -99,58 +126,149 @@ class _CommitFirstHandler(BrokerProtocolHandler):
         if session is None or header is None or publish_packet.data is None:
             return
         server = _server_of(self.plugins_manager)
-        flags = _flags(publish_packet)
-        allowed = server.gate.allows(session.username, Action.WRITE, header.topic_name)
+        size = len(publish_packet.data) + _PUBLISH_OVERHEAD_BYTES
+        self._unacknowledged_bytes += size
+        try:
+            allowed = await self._journal(server, session.username or "", publish_packet)
+            if allowed and server.has_subscriber(header.topic_name):
+                # Never retained: a retained reading has no known time of receipt.
+                await self.plugins_manager.context.broadcast_message(header.topic_name, publish_packet.data)
+            if publish_packet.qos == QOS_1:
+                await self._send_packet(PubackPacket.build(header.packet_id))
+            elif publish_packet.qos != QOS_0:
+                # A repeat is journalled again and found to be a duplicate by its identity.
+                await self._send_packet(PubrecPacket.build(header.packet_id))
+        except ProtocolHandlerError:
+            return  # the connection ended before the acknowledgement was out; the client sends again
+        finally:
+            self._unacknowledged_bytes -= size
+            self._fewer.set()
+
+    async def handle_pubrel(self, pubrel: PubrelPacket) -> None:
+        """The message is on disk since its PUBREC, also when that was in an earlier connection."""
+        await self._send_packet(PubcompPacket.build(pubrel.packet_id))
+
+    async def _journal(self, server: EmbeddedBroker, account: str, packet: PublishPacket) -> bool:
+        """Returns when the publish is on disk: whether the account had the right to it."""
+        topic, data = packet.topic_name or "", packet.data or b""
+        flags = _flags(packet)
+        allowed = server.gate.allows(account, Action.WRITE, topic)
         if not allowed:
             flags |= RecordFlag.DENIED
             server.denied += 1
-        if allowed or server.keeps_denied(session.username or ""):
-            payload = bytes(publish_packet.data) if allowed else bytes(publish_packet.data[:1024])
-            record = Record(RecordKind.MESSAGE, header.topic_name, payload, session.username or "", int(flags))
-            await server.commit(record)
-        if publish_packet.qos == QOS_0:
-            return
-        if publish_packet.qos == QOS_1:
-            await self._send_packet(PubackPacket.build(header.packet_id))
-        else:
-            await self._complete_qos2(header.packet_id)
-        if allowed and server.has_subscribers:
-            message = IncomingApplicationMessage(
-                header.packet_id, header.topic_name, publish_packet.qos, publish_packet.data, False
-            )
-            await session.delivered_message_queue.put(message)
+            if not server.denied_quota.keeps(account):
+                return False
+            data = data[:1024]
+        record = Record(RecordKind.MESSAGE, topic, bytes(data), account, int(flags))
+        async with self._offering:  # in the order of receipt, also while the queue is full
+            committed = await server.offer(record)
+        await committed
+        return allowed
 
-    async def _complete_qos2(self, packet_id: int) -> None:
-        """The message is on disk already; only the handshake is left. A repeat is journalled again and found to be a
-        duplicate by its identity."""
-        released: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pubrel_waiters[packet_id] = released
-        try:
-            await self._send_packet(PubrecPacket.build(packet_id))
-            await released
-            await self._send_packet(PubcompPacket.build(packet_id))
-        finally:
-            self._pubrel_waiters.pop(packet_id, None)
+    def _end_reading(self) -> None:
+        if self._packets is not None:
+            self._packets.ended = True
+
+    async def _has_room(self) -> None:
+        await asyncio.sleep(0)  # from Python 3.12 on nothing else lets the handlers of earlier packets begin
+        async with self._write_lock:
+            pass  # a client that does not take its answers is not read either
+        while self._unacknowledged_bytes > MAX_UNACKNOWLEDGED_BYTES:
+            self._fewer.clear()
+            await self._fewer.wait()
+
+
+async def _admit(server: EmbeddedBroker, session: Session, writer: WriterAdapter) -> None:
+    if server.gate.admits(session.username, session.password, session.client_id):
+        return
+    log.warning("broker: connection refused", client=(session.client_id or "")[:130], address=session.remote_address)
+    server.refused_connections += 1
+    await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
+    raise MQTTError("not authorised: unknown account, wrong password, or client id other than the user name")
 
 
 class _Broker(amqtt.broker.Broker):
-    """Asks the gate about subscriptions and deliveries."""
+    """Asks the gate about subscriptions and deliveries, and sees to it that every connection comes to an end."""
 
-    def __init__(self, server: EmbeddedBroker, config: BrokerConfig) -> None:
+    def __init__(self, server: EmbeddedBroker, config: BrokerConfig, max_connections: int) -> None:
         super().__init__(config)
         self._server = server
+        self._max_connections = max_connections
+        self._open: set[asyncio.Task[Any]] = set()
+        self.live: dict[str, tuple[asyncio.Task[Any], asyncio.Event]] = {}
+        self.wildcards: set[str] = set()
         self.plugins_manager.context.greenmine = server
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        if len(self._open) >= self._max_connections:
+            self._server.refused_connections += 1
+            writer.transport.abort()
+            return
+        task, adapter = _current_task(), _Writer(writer)
+        self._open.add(task)
+        try:
+            await self._client_connected(listener_name, StreamReaderAdapter(reader), adapter)
+        except Exception as error:  # noqa: BLE001 - one connection, whatever it did, is not the broker
+            log.warning("broker: connection failed", error=repr(error))
+        finally:
+            self._open.discard(task)
+            await adapter.close()
+
+    async def _handle_client_session(
+        self,
+        reader: ReaderAdapter,
+        writer: WriterAdapter,
+        client_session: Session,
+        handler: BrokerProtocolHandler,
+        *rest: Any,
+    ) -> None:
+        """One connection an account: an earlier one is ended before this one begins."""
+        account, ended = client_session.client_id or "", asyncio.Event()
+        while account in self.live:
+            earlier, its_end = self.live[account]
+            earlier.cancel()
+            await its_end.wait()
+        self.live[account] = (_current_task(), ended)
+        try:
+            await super()._handle_client_session(reader, writer, client_session, handler, *rest)
+        finally:
+            try:
+                await handler.stop()
+            finally:
+                if client_session.transitions.is_connected():
+                    client_session.transitions.disconnect()
+                del self.live[account]
+                ended.set()
+
+    def end_connections(self, accounts: Iterable[str]) -> None:
+        """Cut the connections of these accounts."""
+        for account in accounts:
+            if account in self.live:
+                self.live[account][0].cancel()
+
+    async def shutdown(self) -> None:
+        for server in self._servers.values():
+            server.instance.close()  # nobody comes in any more
+        for task in self._open:
+            task.cancel()
+        if self._open:
+            await asyncio.wait(self._open)
+        await super().shutdown()
+
+    async def add_subscription(self, subscription: tuple[str, int], session: Session) -> int:
+        code = await super().add_subscription(subscription, session)
+        if code <= 2 and ("#" in subscription[0] or "+" in subscription[0]):
+            self.wildcards.add(subscription[0])
+        return code
 
     async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
         return session.username is not None  # the handler has refused strangers before
 
-    async def _topic_filtering(self, session: Session, topic: str, action: BrokerAction) -> bool:
-        if action is BrokerAction.PUBLISH:
-            return True  # asked before the commit
+    async def _topic_filtering(self, session: Session, topic: str, action: BrokerAction) -> bool:  # noqa: ARG002
+        # The action is subscribe or receive: publishes were asked about before their commit.
         return self._server.gate.allows(session.username, Action.READ, topic)
-
-    async def retain_message(self, *_: Any, **__: Any) -> None:
-        """Readings are never retained: a retained one has no known time of receipt."""
 
 
 amqtt.broker.BrokerProtocolHandler = _CommitFirstHandler
@@ -168,10 +286,10 @@ class EmbeddedBroker:
         self.port = port
         self.gate = gate
         self.denied = 0
+        self.denied_quota = DeniedQuota()
         self.refused_connections = 0
         self._writer = writer
         self._max_connections = max_connections
-        self._denied_kept: dict[str, tuple[int, int]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broker: _Broker | None = None
         self._stop: asyncio.Event | None = None
@@ -188,46 +306,47 @@ class EmbeddedBroker:
                 f"the embedded broker cannot listen on {self.host}:{self.port}: {self._start_error}; "
                 "choose another port (mqtt.port) or stop the program that holds it"
             ) from self._start_error
+        self.gate.on_changed(self._accounts_changed)
 
     def stop(self) -> None:
         """Close all connections and end the thread."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._stop is not None:
+            self._call(self._stop.set)
         if self._thread.is_alive():
             self._thread.join()
 
-    @property
-    def has_subscribers(self) -> bool:
-        """Whether anybody would be delivered to."""
-        return self._broker is not None and bool(self._broker.subscriptions)
+    def has_subscriber(self, topic: str) -> bool:
+        """Whether anybody might be delivered this."""
+        broker = self._broker
+        return broker is not None and (bool(broker.subscriptions.get(topic)) or bool(broker.wildcards))
 
     @property
     def connections(self) -> int:
         """Clients connected now."""
-        sessions = self._broker.sessions if self._broker is not None else {}
-        return sum(1 for session, _ in list(sessions.values()) if session.transitions.state == "connected")
+        return len(self._broker.live) if self._broker is not None else 0
 
-    def keeps_denied(self, account: str) -> bool:
-        """Whether a refused publish of this account is still kept as a dead letter in this minute."""
-        minute = int(time.monotonic() // 60)
-        last, count = self._denied_kept.get(account, (minute, 0))
-        count = count + 1 if last == minute else 1
-        self._denied_kept[account] = (minute, count)
-        return count <= DENIED_A_MINUTE
-
-    async def commit(self, record: Record) -> None:
-        """Return when the record is on disk. Never returns if the journal fails: then nothing is acknowledged."""
-        assert self._loop is not None
-        committed: asyncio.Future[None] = self._loop.create_future()
+    async def offer(self, record: Record) -> asyncio.Future[None]:
+        """Queue a record, waiting for room; the answer is done when the record is on disk. It never is if the journal
+        fails: then nothing is acknowledged."""
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         while not self._writer.offer(Submission(record, self, committed)):
             await asyncio.sleep(FULL_PAUSE_S)  # back-pressure: the client gets no acknowledgement meanwhile
-        await committed
+        return committed
 
     def acknowledge(self, tokens: Sequence[Any]) -> None:
         """Called by the journal writer after the commit, on its thread."""
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(_resolve, tokens)
+        self._call(_resolve, tokens)
+
+    def _accounts_changed(self, accounts: Iterable[str]) -> None:
+        """A password or an account was withdrawn: whoever came in with it has to come again."""
+        if self._broker is not None:
+            self._call(self._broker.end_connections, accounts)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """On the broker's thread, unless that has ended: then there is nobody left to tell."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(function, *arguments)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -235,12 +354,10 @@ class EmbeddedBroker:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        listener = ListenerConfig(
-            type=ListenerType.TCP, bind=f"{self.host}:{self.port}", max_connections=self._max_connections
-        )
+        listener = ListenerConfig(type=ListenerType.TCP, bind=f"{self.host}:{self.port}")
         config = BrokerConfig(listeners={"default": listener}, plugins={}, session_expiry_interval=3600)
         try:
-            broker = _Broker(self, config)
+            broker = _Broker(self, config, self._max_connections)
             await broker.start()
         except Exception as error:  # noqa: BLE001 - reported by start() on the caller's thread
             self._start_error = error
@@ -250,7 +367,17 @@ class EmbeddedBroker:
         self.port = broker._servers["default"].instance.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()
-        await broker.shutdown()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await broker.shutdown()
+        except TimeoutError:
+            log.warning("broker: connections did not end in time and are dropped")
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _resolve(tokens: Sequence[asyncio.Future[None]]) -> None:

@@ -1,14 +1,16 @@
 """Own JSON: one object, or an array of at most 1,000, at most 256 KiB.
 
 One bad object or value never costs a good one: what is wrong with the whole payload refuses it, what is wrong with
-one object or value is refused beside the others. A byte order mark is refused (`json`). A number too small for a
-double is stored as 0.
+one object or value is refused beside the others. A name that stands twice in `values` or `flags` costs the values of
+that name; one that stands twice in the object itself costs the object. A byte order mark is refused (`json`). A number
+too small for a double is stored as 0.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 from greenmine.core.errors import DecodeRefused
@@ -31,10 +33,11 @@ _INT64 = 2**63
 _FIELDS = frozenset(("ts", "values", "seq", "boot", "flags", "stat", "period_s", "device", "unit"))
 
 
-class _DuplicateKey(dict[str, Any]):
-    """An object that named a key twice; `key` says which."""
+class _Faulty(dict[str, Any]):
+    """An object that named keys twice, or has more fields than are read (then it is empty)."""
 
-    key: str = ""
+    repeated: frozenset[str] = frozenset()
+    fields: int = 0
 
 
 def decode_json(payload: bytes) -> Decoded:
@@ -42,7 +45,7 @@ def decode_json(payload: bytes) -> Decoded:
 
     Raises:
         DecodeRefused: the payload as a whole; words `empty size encoding json depth not_finite too_many_fields
-            too_many_records type range`.
+            too_many_records type`.
     """
     document, escaped = _parse(payload)
     objects = document if isinstance(document, list) else [document]
@@ -56,9 +59,8 @@ def decode_json(payload: bytes) -> Decoded:
     for index, entry in enumerate(objects):
         where = f"[{index}]" if isinstance(document, list) else ""
         try:
-            if escaped:
-                _check_surrogates(entry)
-            _object(entry, where, decoded)
+            _check_nesting(entry, 2 if where else 1)
+            _object(entry, where, escaped, decoded)
         except DecodeRefused as refused:
             decoded.refused.append(RefusedItem(refused.word, refused.detail))
     if not decoded.items and not decoded.refused:
@@ -70,38 +72,37 @@ def _parse(payload: bytes) -> tuple[Any, bool]:
     """The document, and whether it has \\u escapes (which may hide half of a surrogate pair)."""
     if not payload:
         raise DecodeRefused("empty", "zero bytes")
+    oversize = len(payload) > MAX_BYTES
+    too_large = DecodeRefused("size", f"{len(payload)} bytes; the most is {MAX_BYTES}")
     if len(payload) > MAX_BYTES_TO_EXPLAIN:
-        raise DecodeRefused("size", f"{len(payload)} bytes; the most is {MAX_BYTES}")
+        raise too_large
     try:
         text = payload.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DecodeRefused("encoding", f"not UTF-8 at byte {error.start}") from error
-    try:
         document = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
     except RecursionError as error:
         raise DecodeRefused("depth", f"nested deeper than {MAX_DEPTH}") from error
+    except UnicodeDecodeError as error:
+        raise too_large if oversize else DecodeRefused("encoding", f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        raise DecodeRefused("json", f"{error.msg} at character {error.pos}") from error
-    if text.count("{") + text.count("[") > 1:
-        _check_depth(document)
-    if len(payload) > MAX_BYTES:
-        raise DecodeRefused("size", f"{len(payload)} bytes; the most is {MAX_BYTES}")
+        # What is too large may have been cut on its way.
+        raise too_large if oversize else DecodeRefused("json", f"{error.msg} at character {error.pos}") from error
+    if oversize:
+        _check_nesting(document, 1)
+        raise too_large
     return document, "\\u" in text
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_FIELDS:
-        raise DecodeRefused("too_many_fields", f"an object has {len(pairs)} fields; the most is {MAX_FIELDS}")
+        oversized = _Faulty()
+        oversized.fields = len(pairs)
+        return oversized
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
-    marked = _DuplicateKey(plain)
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            marked.key = key
-            break
-        seen.add(key)
+    marked = _Faulty(plain)
+    counts = Counter(key for key, _ in pairs)
+    marked.repeated = frozenset(key for key, count in counts.items() if count > 1)
     return marked
 
 
@@ -111,17 +112,19 @@ def _integer(text: str) -> int:
     return int(text) if len(text) <= 20 else 2**64
 
 
-def _check_depth(document: Any) -> None:
-    level, depth = [document], 0
+def _check_nesting(entry: Any, depth: int) -> None:
+    """Depth of what is at `depth` itself, and the number of fields of every object in it."""
+    level = [entry] if isinstance(entry, dict | list) else []
     while level:
-        depth += 1
         if depth > MAX_DEPTH:
             raise DecodeRefused("depth", f"nested deeper than {MAX_DEPTH}")
         deeper: list[Any] = []
         for node in level:
+            if isinstance(node, _Faulty) and node.fields:
+                raise DecodeRefused("too_many_fields", f"an object has {node.fields} fields; the most is {MAX_FIELDS}")
             children = node.values() if isinstance(node, dict) else node
             deeper.extend(child for child in children if isinstance(child, dict | list))
-        level = deeper
+        level, depth = deeper, depth + 1
 
 
 def _check_surrogates(document: Any) -> None:
@@ -131,11 +134,13 @@ def _check_surrogates(document: Any) -> None:
         raise DecodeRefused("encoding", "a string has half of a surrogate pair") from error
 
 
-def _object(entry: Any, where: str, decoded: Decoded) -> None:
+def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
     if not isinstance(entry, dict):
         raise DecodeRefused("type", f"{where or 'payload'} is not an object")
-    if isinstance(entry, _DuplicateKey):
-        raise DecodeRefused("duplicate_key", f"{where}{'.' if where else ''}{entry.key} stands twice")
+    if escaped:
+        _check_surrogates([item for item in entry.items() if item[0] not in ("values", "flags")])
+    if isinstance(entry, _Faulty):
+        raise DecodeRefused("duplicate_key", f"{where}{'.' if where else ''}{min(entry.repeated)} stands twice")
     unknown = [key for key in entry if key not in _FIELDS]
     if unknown:
         raise DecodeRefused("unknown_field", f"{where or 'payload'} has {unknown[0]!r}; known are {sorted(_FIELDS)}")
@@ -152,6 +157,9 @@ def _object(entry: Any, where: str, decoded: Decoded) -> None:
         raise DecodeRefused("missing_field", f"{where or 'payload'} has no values")
     for name, value in values.items():
         try:
+            if escaped:
+                _check_surrogates((name, value, flags.get(name)))
+            _check_once(name, values, flags)
             metric, channel = _metric(name)
             number = _number(name, value)
             _unit(metric, unit)
@@ -213,9 +221,13 @@ def _mapping(entry: dict[str, Any], field: str) -> dict[str, Any]:
     found = entry.get(field, {})
     if not isinstance(found, dict):
         raise DecodeRefused("type", f"{field} is not an object")
-    if isinstance(found, _DuplicateKey):
-        raise DecodeRefused("duplicate_key", f"{field}.{found.key} stands twice")
     return found
+
+
+def _check_once(name: str, values: dict[str, Any], flags: dict[str, Any]) -> None:
+    for field, mapping in (("values", values), ("flags", flags)):
+        if isinstance(mapping, _Faulty) and name in mapping.repeated:
+            raise DecodeRefused("duplicate_key", f"{field}.{name[:80]} stands twice")
 
 
 def _metric(name: str) -> tuple[str, str]:

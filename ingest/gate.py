@@ -13,10 +13,11 @@ import hashlib
 import hmac
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from greenmine.core.clock import NS_PER_S, Clock, SystemClock
 from greenmine.core.identifier import is_identifier
 
 _ITERATIONS = 101
@@ -81,6 +82,25 @@ def account_name(mine: str, device: str) -> str:
     return f"{mine}.{device}"
 
 
+class DeniedQuota:
+    """Refused publishes that are kept as dead letters, per account and minute, so that one account cannot fill the
+    journal with them; the rest is only counted."""
+
+    def __init__(self, most_a_minute: int = 10, clock: Clock | None = None) -> None:
+        self._most = most_a_minute
+        self._clock = clock or SystemClock()
+        self._minute = 0
+        self._counts: dict[str, int] = {}
+
+    def keeps(self, account: str) -> bool:
+        """Count one, and say whether it is kept."""
+        minute = self._clock.monotonic_ns() // (60 * NS_PER_S)
+        if minute != self._minute:
+            self._minute, self._counts = minute, {}
+        self._counts[account] = self._counts.get(account, 0) + 1
+        return self._counts[account] <= self._most
+
+
 class Gate:
     """Decides on connections and topics from the accounts it was given last."""
 
@@ -89,6 +109,7 @@ class Gate:
         self._accounts: Mapping[str, Account] = {}
         self._write: Mapping[str, frozenset[str]] = {}
         self._read: Mapping[str, frozenset[str]] = {}
+        self._on_changed: list[Callable[[frozenset[str]], None]] = []
         self.replace(accounts)
 
     def replace(self, accounts: Iterable[Account]) -> None:
@@ -96,9 +117,19 @@ class Gate:
         known = {account.name: account for account in accounts}
         grants = {a.name: granted_topics(a.mine, a.device) for a in known.values() if not a.is_service}
         with self._lock:
-            self._accounts = known
+            before, self._accounts = self._accounts, known
             self._write = {name: frozenset(grant[0]) for name, grant in grants.items()}
             self._read = {name: frozenset(grant[1]) for name, grant in grants.items()}
+            listeners = list(self._on_changed)
+        changed = frozenset(name for name, account in before.items() if known.get(name) != account)
+        for tell in listeners if changed else ():
+            tell(changed)
+
+    def on_changed(self, listener: Callable[[frozenset[str]], None]) -> None:
+        """Call this with the names of accounts that were withdrawn or have another password, after each such change;
+        on the thread that called `replace`."""
+        with self._lock:
+            self._on_changed.append(listener)
 
     def admits(self, user: str | None, password: str | None, client_id: str | None) -> bool:
         """Whether this connection is who it says; a client id other than the user name is refused, since it could
@@ -116,4 +147,4 @@ class Gate:
         if account.is_service:
             return topic.startswith("mines/")
         granted = self._write if action is Action.WRITE else self._read
-        return topic in granted[account.name]
+        return topic in granted.get(account.name, frozenset())  # another thread may be replacing the accounts

@@ -32,6 +32,7 @@ def _acl(account: Account) -> str:
 def _replace(path: Path, text: str) -> Path:
     fresh = path.with_suffix(".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(handle, 0o600)  # one that a crash left behind may have another mode
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -5,19 +5,27 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
+
+import structlog
 
 from greenmine.core.clock import Clock
 from greenmine.core.errors import StoreUnavailable
 from greenmine.ingest.journal import Journal, JournalClock
 from greenmine.ingest.record import Record
 
+log = structlog.get_logger(__name__)
+
 
 class AckSink(Protocol):
     """Where acknowledgements go once the data is safe."""
 
     def acknowledge(self, tokens: Sequence[Any]) -> None:
-        """These are committed, in the order of receipt. Called on the writer's thread; must not block or raise."""
+        """These are committed, in the order of receipt. Called on the writer's thread; must not block or raise.
+
+        Called without tokens after a refused `offer`, once the queue is empty: there is room again.
+        """
         ...
 
 
@@ -34,12 +42,14 @@ class Submission(NamedTuple):
 
 
 class WriterLimits(NamedTuple):
-    """Sizes of the group commit. `linger_s` is how long the first record of a batch may wait for company."""
+    """Sizes of the group commit. `linger_s` is how long the first record of a batch may wait for company. The queue is
+    full at `queue_records` or at `queue_bytes` of payloads, whichever comes first."""
 
     queue_records: int = 20_000
     batch_records: int = 500
     linger_s: float = 0.01
     tick_s: float = 1.0
+    queue_bytes: int = 64 * 1024 * 1024
 
 
 class JournalWriter:
@@ -64,6 +74,9 @@ class JournalWriter:
         self._on_failure = on_failure
         self._limits = limits
         self._queue: queue.Queue[Submission | None] = queue.Queue(limits.queue_records)
+        self._lock = threading.Lock()
+        self._queued_bytes = 0
+        self._refused: list[AckSink] = []
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._stopping = threading.Event()
         self.failed: StoreUnavailable | None = None
@@ -78,12 +91,20 @@ class JournalWriter:
         """Queue a record; False when the queue is full or the writer has ended, and then nothing was taken."""
         if self._stopping.is_set() or self.failed is not None:
             return False
-        try:
-            self._queue.put_nowait(submission)
-        except queue.Full:
-            self.refused_full += 1
-            return False
-        return True
+        size = len(submission.record.payload)
+        with self._lock:
+            full = self._queued_bytes > 0 and self._queued_bytes + size > self._limits.queue_bytes
+            if not full:
+                try:
+                    self._queue.put_nowait(submission)
+                    self._queued_bytes += size
+                except queue.Full:
+                    full = True
+            if full:
+                self.refused_full += 1
+                if submission.sink is not None and submission.sink not in self._refused:
+                    self._refused.append(submission.sink)
+        return not full
 
     def put(self, submission: Submission, timeout_s: float) -> bool:
         """Queue a record, waiting for room up to `timeout_s`: for acts of people, which have no broker behind them."""
@@ -93,6 +114,8 @@ class JournalWriter:
             self._queue.put(submission, timeout=timeout_s)
         except queue.Full:
             return False
+        with self._lock:
+            self._queued_bytes += len(submission.record.payload)
         return True
 
     @property
@@ -102,42 +125,61 @@ class JournalWriter:
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread. The journal stays open."""
-        if not self._stopping.is_set():
-            self._stopping.set()
-            self._queue.put(None)
+        self._stopping.set()
+        with suppress(queue.Full):  # then the thread is awake, or has failed
+            self._queue.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        ended = False
-        while not ended:
-            taken, ended = self._take()
-            try:
-                self._journal.append(self._stamped(taken))
-            except StoreUnavailable as error:
-                self.failed = error
-                self._on_failure(error)
-                return
-            self.committed_records += len(taken)
-            _acknowledge(taken)
-            self._on_commit()
+        try:
+            while not (self._stopping.is_set() and self._queue.empty()):
+                self._commit(self._take())
+        except StoreUnavailable as error:
+            self._fail(error)
+        except Exception as error:
+            # Nothing is committed from here on, so it must be as loud as a failed disk.
+            log.critical("journal writer failed", exc_info=True)
+            self._fail(StoreUnavailable(f"the journal's writer failed: {error!r}", needs_operator=True))
+
+    def _fail(self, error: StoreUnavailable) -> None:
+        self.failed = error
+        self._on_failure(error)
+
+    def _commit(self, taken: list[Submission]) -> None:
+        """Journal first, acknowledge second."""
+        self._journal.append(self._stamped(taken))
+        self.committed_records += len(taken)
+        with self._lock:
+            self._queued_bytes -= sum(len(submission.record.payload) for submission in taken)
+            with_room: list[AckSink] = []
+            if self._refused and self._queue.empty():
+                with_room, self._refused = self._refused, []
+        _acknowledge(taken)
+        for sink in with_room:
+            sink.acknowledge(())
+        self._on_commit()
 
     def _stamped(self, taken: list[Submission]) -> list[tuple[int, int, list[Record]]]:
-        """One batch with the time of now, or one for each virtual time of receipt."""
+        """One batch with the time of now, or one for each virtual time of receipt. A record without a virtual time has
+        that of the one before it: the clock it would read is ahead by all that waits in the queue."""
         received_ns, clock_ns = self._stamps.advance()
         if not any(submission.at_ns is not None for submission in taken):
-            return [(received_ns, clock_ns, [submission.record for submission in taken])]
+            self._stamped_ns = max(clock_ns, self._stamped_ns)
+            return [(received_ns, self._stamped_ns, [submission.record for submission in taken])]
         batches: list[tuple[int, int, list[Record]]] = []
         for submission in taken:
-            at_ns = max(submission.at_ns or received_ns, self._stamped_ns)
+            at_ns = self._stamped_ns or received_ns
+            if submission.at_ns is not None:
+                at_ns = max(submission.at_ns, self._stamped_ns)
             if not batches or batches[-1][0] != at_ns:
                 batches.append((at_ns, at_ns, []))
             batches[-1][2].append(submission.record)
             self._stamped_ns = at_ns
         return batches
 
-    def _take(self) -> tuple[list[Submission], bool]:
-        """Up to a batch of submissions; an empty list when the tick passed without any."""
+    def _take(self) -> list[Submission]:
+        """Up to a batch of submissions; none when the tick passed without any, or at the end."""
         taken: list[Submission] = []
         wait_s = self._limits.tick_s
         while len(taken) < self._limits.batch_records:
@@ -146,12 +188,12 @@ class JournalWriter:
             except queue.Empty:
                 break
             if item is None:
-                return taken, True
+                break
             taken.append(item)
             if len(taken) == 1 and self._limits.linger_s:
                 self._stopping.wait(self._limits.linger_s)
             wait_s = 0.0
-        return taken, False
+        return taken
 
 
 def _acknowledge(taken: list[Submission]) -> None:

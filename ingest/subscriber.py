@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ from greenmine.ingest.record import Record, RecordFlag, RecordKind
 log = structlog.get_logger(__name__)
 
 TOPICS = "mines/#"
+KEPT_BYTES = 256 * 1024 + 1
+"""Of a payload: one byte over what any decoder takes, so that a cut one is refused for its size."""
 KEEPALIVE_S = 30
 RECONNECT_FIRST_S = 1
 RECONNECT_LONGEST_S = 30
@@ -47,13 +50,17 @@ class BrokerUrl(NamedTuple):
         Raises:
             ConfigError: another scheme, no host, or a password in the URL (it would show up in logs).
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"the broker's URL is mqtt://host:port or mqtts://host:port: {error}") from error
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ConfigError("the broker's URL is mqtt://host:port or mqtts://host:port")
         if parts.username or parts.password:
             raise ConfigError("do not write user or password into the broker's URL; use mqtt.user and a secret file")
         tls = parts.scheme == "mqtts"
-        return cls(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+        return cls(parts.hostname, port or (8883 if tls else 1883), tls)
 
 
 class _Token(NamedTuple):
@@ -80,8 +87,8 @@ class Subscriber:
         self._on_link = on_link
         self._lock = threading.Lock()
         self._generation = 0
-        self._overflowed = False
         self._stopping = False
+        self._has_subscribed = False
         self.connected = False
         self.refusal: str | None = None
         self.received = 0
@@ -118,13 +125,15 @@ class Subscriber:
         self._client.loop_stop()
 
     def acknowledge(self, tokens: Sequence[Any]) -> None:
-        """After a commit, on the journal writer's thread: acknowledge in the order of receipt."""
+        """After a commit, on the journal writer's thread: acknowledge in the order of receipt.
+
+        Without tokens: the queue was full and has room again.
+        """
         with self._lock:
             for token in tokens:
                 if token.generation == self._generation and token.qos:
                     self._client.ack(token.mid, token.qos)
-        if self._overflowed and self._writer.backlog == 0:
-            self._overflowed = False
+        if not tokens:
             log.warning("subscriber: reconnecting, the broker has to send again what the queue could not take")
             # Ends the socket as a lost connection would; paho's own thread then connects again.
             self._drop_connection()
@@ -132,7 +141,8 @@ class Subscriber:
     def _drop_connection(self) -> None:
         connection: Any = self._client.socket()
         if connection is not None:
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # it is lost already
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _connected(
         self, client: mqtt.Client, _: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, __: Properties | None
@@ -145,7 +155,8 @@ class Subscriber:
         with self._lock:
             self._generation += 1
         self.refusal = None
-        if flags.session_present:
+        # A session may be there without its subscription, if the connection that made it ended in between.
+        if flags.session_present and self._has_subscribed:
             self._link(True)
         else:
             client.subscribe(TOPICS, qos=1)
@@ -157,6 +168,7 @@ class Subscriber:
         if refused:
             self.refusal = f"the broker refuses the subscription to {TOPICS}: {', '.join(refused)}"
             log.error("subscriber: subscription refused", reasons=refused)
+        self._has_subscribed = not refused
         self._link(not refused)
 
     def _connect_failed(self, _: mqtt.Client, __: Any) -> None:
@@ -191,7 +203,7 @@ class Subscriber:
         if message.dup:
             flags |= RecordFlag.DUP
         self.received += 1
-        record = Record(RecordKind.MESSAGE, topic, bytes(message.payload), "", int(flags))
+        record = Record(RecordKind.MESSAGE, topic, bytes(message.payload[:KEPT_BYTES]), "", int(flags))
         token = _Token(self._generation, message.mid, message.qos)
-        if not self._writer.offer(Submission(record, self, token)):
-            self._overflowed = True
+        # Where it is refused the writer calls `acknowledge` without tokens as soon as there is room.
+        self._writer.offer(Submission(record, self, token))

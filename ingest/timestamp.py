@@ -12,22 +12,22 @@ _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9})\d*)?(Z|z|[+-]\d{2}:\d{2})?", re.ASCII
 )
 _INT64 = 2**63
-LAST_MS = 253_402_300_799_999
-"""9999-12-31T23:59:59.999Z."""
+"""Times are ns in 64 bits everywhere: 1677-09-21 to 2262-04-11."""
 
 
 def from_milliseconds(value: int) -> int:
     """Integer milliseconds since the epoch to ns.
 
     Raises:
-        DecodeRefused: `range` beyond 64 bits, `ts_range` beyond the year 9999 or before year 1 (microseconds or
-            nanoseconds where milliseconds are due).
+        DecodeRefused: `range` beyond 64 bits, `ts_range` before 1678 or after 2262 (microseconds or nanoseconds where
+            milliseconds are due).
     """
     if not -_INT64 <= value < _INT64:
         raise DecodeRefused("range", "ts does not fit 64 bits")
-    if not -LAST_MS <= value <= LAST_MS:
+    time_ns = value * NS_PER_MS
+    if not -_INT64 <= time_ns < _INT64:
         raise DecodeRefused("ts_range", "ts is integer milliseconds since 1970; this looks like micro- or nanoseconds")
-    return value * NS_PER_MS
+    return time_ns
 
 
 def from_rfc3339(text: str) -> int:
@@ -52,7 +52,10 @@ def from_rfc3339(text: str) -> int:
         whole = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     except (ValueError, OverflowError) as error:
         raise DecodeRefused("ts_range", f"ts is no date: {error}") from error
-    return whole * NS_PER_S + nanos
+    time_ns = whole * NS_PER_S + nanos
+    if not -_INT64 <= time_ns < _INT64:
+        raise DecodeRefused("ts_range", "ts is before 1678 or after 2262")
+    return time_ns
 
 
 def _offset(zone: str) -> timedelta:

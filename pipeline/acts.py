@@ -19,6 +19,9 @@ from greenmine.pipeline.state import JudgeState, Past
 from greenmine.pipeline.watch import Watch
 from greenmine.store.audit import AuditEntry
 
+MOST_REPLAYED = 10_000
+"""Journal records that one act may have read again."""
+
 
 class Acts:
     """Applies acts to the state."""
@@ -37,11 +40,11 @@ class Acts:
         """
         digest = hashlib.sha256(act.to_json()).hexdigest()
         if act.idempotency_key:
-            kept = self._past.kept_result(act.principal, act.idempotency_key)
+            kept = self._kept(act.principal, act.idempotency_key, fx)
             if kept is not None:
                 if kept.body_hash != digest:
                     raise Refused("idempotency_key_reused", "this key was used for another act")
-                return ActResult(self._alert(kept.alert_id) if kept.alert_id else None, kept.detail)
+                return ActResult(self._alert(kept.alert_id, fx) if kept.alert_id else None, kept.detail)
         if act.kind is ActKind.FACT:
             result = self._fact(act, batch, fx)
         elif act.kind is ActKind.REPLAY_DEAD_LETTERS:
@@ -56,7 +59,7 @@ class Acts:
         return result
 
     def _handle(self, act: Act, batch: Batch, fx: Effects) -> ActResult:
-        alert = fx.alerts.get(act.alert_id) or self._alert(act.alert_id)
+        alert = self._alert(act.alert_id, fx)
         step: lifecycle.Step | None
         if act.kind is ActKind.ACKNOWLEDGE:
             step = lifecycle.acknowledged(alert, act.principal, act.note, batch.clock_ns)
@@ -69,9 +72,18 @@ class Acts:
             alert = step[0]
         return ActResult(alert)
 
-    def _alert(self, alert_id: str) -> Alert:
-        key = self._state.keys_by_id.get(alert_id)
-        alert = self._state.alerts[key] if key is not None else self._past.alert(alert_id)
+    def _kept(self, principal: str, idempotency_key: str, fx: Effects) -> KeptResult | None:
+        """The answer already given under a key, a moment ago in this very batch or before."""
+        for kept in fx.kept_results:
+            if (kept.principal, kept.idempotency_key) == (principal, idempotency_key):
+                return kept
+        return self._past.kept_result(principal, idempotency_key)
+
+    def _alert(self, alert_id: str, fx: Effects) -> Alert:
+        alert = fx.alerts.get(alert_id)
+        if alert is None:
+            key = self._state.keys_by_id.get(alert_id)
+            alert = self._state.alerts[key] if key is not None else self._past.alert(alert_id)
         if alert is None:
             raise NotFound(f"there is no alert {alert_id!r}")
         return alert
@@ -97,8 +109,9 @@ class Acts:
 
     def _replay(self, act: Act, batch: Batch, fx: Effects) -> ActResult:
         ids = act.body.get("record_ids")
-        if not isinstance(ids, list) or not ids or not all(isinstance(i, int) for i in ids):
-            raise Refused("ids", "give the ids of dead letters, as `greenmine dead-letters list` shows them")
+        if not isinstance(ids, list) or not 0 < len(ids) <= MOST_REPLAYED or not all(map(_is_record_id, ids)):
+            advice = "as `greenmine dead-letters list` shows them"
+            raise Refused("ids", f"give the ids of 1 to {MOST_REPLAYED} dead letters, {advice}")
         tally = self._intake.replay_dead(ids, batch, fx)
         if tally["messages"] == 0:
             raise NotFound("none of these dead letters exists, or all were replayed already")
@@ -112,7 +125,7 @@ def _checked_fact(body: dict[str, Any], state: JudgeState) -> dict[str, Any]:
     wanted = {"mine", "kind", "subject", "valid_from_ns", "valid_to_ns", "reason", "body"}
     if set(body) != wanted:
         raise Refused("fact_fields", f"a fact has exactly {sorted(wanted)}")
-    if body["mine"] not in state.policies:
+    if not isinstance(body["mine"], str) or body["mine"] not in state.policies:
         raise NotFound(f"there is no active policy of a mine {str(body['mine'])[:63]!r}")
     if body["kind"] not in list(FactKind):
         raise Refused("fact_kind", f"kind is one of {', '.join(FactKind)}")
@@ -125,9 +138,21 @@ def _checked_fact(body: dict[str, Any], state: JudgeState) -> dict[str, Any]:
         raise Conflict("valid_to must be after valid_from")
     if not isinstance(body["reason"], str) or not body["reason"].strip() or len(body["reason"]) > 2000:
         raise Refused("fact_reason", "say why, in at most 2000 characters")
-    if not isinstance(body["body"], dict):
-        raise Refused("fact_body", "body is a JSON object")
+    if not isinstance(body["body"], dict) or not _is_plain_json(body["body"]):
+        raise Refused("fact_body", "body is a JSON object, and its numbers are finite")
     return body
+
+
+def _is_plain_json(value: dict[str, Any]) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_record_id(value: object) -> bool:
+    return _is_time(value) and isinstance(value, int) and value > 0
 
 
 def _is_time(value: object) -> bool:

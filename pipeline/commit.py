@@ -16,6 +16,7 @@ CURSOR = "journal_cursor"
 CLOCK = "journal_clock_ns"
 LISTENING = "listening_since_ns"
 LINK_DOWN = "link_down_since_ns"
+PRUNED = "identities_pruned_ns"
 
 
 def commit(state: StateDb, fx: Effects) -> None:
@@ -34,6 +35,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         _records(connection, fx)
         outbox.push(connection, fx.store, check_store=False)
         outbox.push(connection, fx.store_after_check, check_store=True)
+        outbox.push(connection, fx.store_replayed, check_store=True, replayed=True)
         audit.append(connection, fx.audit)
 
 
@@ -65,14 +67,20 @@ def _series_row(state: SeriesState) -> dict[str, Any]:
 
 
 def _seen(connection: Connection, fx: Effects) -> None:
-    if fx.forget_seen_before_ns is not None:
-        connection.execute(delete(schema.seen).where(schema.seen.c.time_ns < fx.forget_seen_before_ns))
+    table = schema.seen
+    if fx.pruned_ns is not None:
+        set_meta(connection, PRUNED, str(fx.pruned_ns))
+    if fx.forget_before_ns:
+        connection.execute(
+            delete(table).where(table.c.series_id == bindparam("b_id"), table.c.time_ns < bindparam("b_before_ns")),
+            [{"b_id": series_id, "b_before_ns": before_ns} for series_id, before_ns in fx.forget_before_ns.items()],
+        )
     if fx.seen:
         connection.execute(
-            insert(schema.seen),
+            insert(table),
             [
-                {"series_id": series_id, "time_ns": time_ns, "value": value, "quality": quality}
-                for (series_id, time_ns), (value, quality) in fx.seen.items()
+                {"series_id": series_id, "time_ns": time_ns, **one._asdict()}
+                for (series_id, time_ns), one in fx.seen.items()
             ],
         )
 

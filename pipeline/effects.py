@@ -32,6 +32,15 @@ class SeriesState:
     window: Window | None = None
 
 
+class Identity(NamedTuple):
+    """A reading as the index of identities has it. `judged`: it was shown to conditions (or would have been, were it
+    usable)."""
+
+    value: float
+    quality: int
+    judged: bool
+
+
 class DeadLetter(NamedTuple):
     """A refused message or item; its payload stays in the journal under `record_id`."""
 
@@ -101,13 +110,15 @@ class Effects:
 
     cursor: int
     clock_ns: int = 0
-    account: Account = field(default_factory=Account)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Account._fields, 0))
     store: list[Reading] = field(default_factory=list)
     store_after_check: list[Reading] = field(default_factory=list)
+    store_replayed: list[Reading] = field(default_factory=list)
     series: dict[Series, SeriesState] = field(default_factory=dict)
     new_series: dict[Series, SeriesState] = field(default_factory=dict)
-    seen: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)
-    forget_seen_before_ns: int | None = None
+    seen: dict[tuple[int, int], Identity] = field(default_factory=dict)
+    forget_before_ns: dict[int, int] = field(default_factory=dict)
+    pruned_ns: int | None = None
     conflicts: list[ConflictRow] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
@@ -126,6 +137,20 @@ class Effects:
     results: dict[str, ActResult | GreenmineError] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
 
+    @property
+    def account(self) -> Account:
+        """What this adds to the message account."""
+        return Account(**self.counts)
+
+    def forget(self, before_ns: dict[int, int], clock_ns: int) -> None:
+        """Drop identities before these times, by series id, of earlier commits and of this one so far. What this one
+        adds later stays, so that it does not matter which batches are committed together."""
+        self.pruned_ns = clock_ns
+        self.forget_before_ns |= before_ns
+        for series_id, time_ns in [one for one in self.seen if one[1] < before_ns.get(one[0], 0)]:
+            del self.seen[series_id, time_ns]
+
     def count(self, **delta: int) -> None:
         """Add to the message account."""
-        self.account = self.account + Account(**delta)
+        for name, number in delta.items():
+            self.counts[name] += number

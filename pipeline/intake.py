@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Any
 
 from greenmine.core.account import Account
@@ -12,15 +13,23 @@ from greenmine.core.latest import Change, Latest
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit
-from greenmine.ingest.decode_json import decode_json
+from greenmine.ingest.decode_json import MAX_PERIOD_S, decode_json
 from greenmine.ingest.decoded import Decoded, Item
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
-from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
+from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Identity, Quarantined, SeriesState
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.watch import Watch
 
 _NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
+
+
+class _Way(Enum):
+    """How a reading came in. Only live ones are shown to conditions; replayed ones may have been counted before."""
+
+    LIVE = 1
+    IMPORTED = 2
+    REPLAYED = 3
 
 
 class Intake:
@@ -49,7 +58,7 @@ class Intake:
             if isinstance(one, DecodeRefused):
                 self._dead(stored, one, batch.clock_ns, fx)
             else:
-                self._take(one, stored.id, batch, fx, judged=True)
+                self._take(one, stored.id, batch, fx, _Way.LIVE)
         if self.show_messages:
             fx.changes.append(Change("message", _seen_message(stored.record, batch, outcome)))
 
@@ -68,22 +77,22 @@ class Intake:
         fx.results[stored.record.client] = ActResult(detail=tally)
 
     def _imported_row(self, row: list[Any], stored: StoredRecord, batch: Batch, fx: Effects) -> None:
-        mine, device, metric, channel, stat, period_s, time_ns, value, unit, quality = row
-        item = Item(None, metric, channel, stat, period_s, time_ns, value, unit, quality)
         try:
-            admitted = admit(item, mine, device, self._state.registry, batch.received_ns)
+            admitted = admit(_row_item(row), row[0], row[1], self._state.registry, batch.received_ns)
         except DecodeRefused as refused:
             self._dead(stored, refused, batch.clock_ns, fx)
         else:
-            self._take(admitted, stored.id, batch, fx, judged=False)
+            self._take(admitted, stored.id, batch, fx, _Way.IMPORTED)
 
     def replay_dead(self, record_ids: list[int], batch: Batch, fx: Effects) -> dict[str, int]:
         """Read the messages of dead letters again, by today's rules. What was already taken is not counted twice, and
         nothing of it is shown to conditions."""
         tally = {"messages": 0, "stored": 0, "quarantined": 0, "still_dead": 0, "already_known": 0}
         for stored, dead in self._past.dead_letters(record_ids):
-            tally["messages"] += 1
-            self._replay_one(stored, dead, batch, fx, tally)
+            # Another act of this batch may have replayed it a moment ago.
+            if stored.id not in fx.replayed_records:
+                tally["messages"] += 1
+                self._replay_one(stored, dead, batch, fx, tally)
         return tally
 
     def _replay_one(self, stored: StoredRecord, dead: int, batch: Batch, fx: Effects, tally: dict[str, int]) -> None:
@@ -98,28 +107,33 @@ class Intake:
         if len(refusals) == len(outcome) and len(refusals) == dead:
             tally["still_dead"] += len(refusals)
             return
+        quarantined = self._past.quarantined(stored.id)
         for one in outcome:
             if isinstance(one, DecodeRefused):
                 tally["still_dead"] += 1
                 fx.count(received=1)
                 self._dead(stored, one, batch.clock_ns, fx)
-                continue
-            before = fx.account
-            fx.count(received=1)
-            self._take(one, stored.id, batch, fx, judged=False)
-            after = fx.account
-            if after.duplicate > before.duplicate or after.conflict > before.conflict:
-                # Taken when the message came first: neither a new reading nor a new conflict.
-                fx.account = before
-                if after.conflict > before.conflict:
-                    fx.conflicts.pop()
+            elif (one.reading.series, one.reading.time_ns) in quarantined:
+                # Counted when the message came first, and by itself no reason to read a message again.
                 tally["already_known"] += 1
-            elif after.quarantined > before.quarantined:
-                tally["quarantined"] += 1
             else:
-                tally["stored"] += 1
+                tally[self._take_again(one, stored.id, batch, fx)] += 1
         fx.count(received=-dead, dead=-dead)
         fx.replayed_records.append(stored.id)
+
+    def _take_again(self, one: Admitted, record_id: int, batch: Batch, fx: Effects) -> str:
+        """Take a reading that may have been taken when its message came first; which word of the tally it is."""
+        before = fx.account
+        fx.count(received=1)
+        self._take(one, record_id, batch, fx, _Way.REPLAYED)
+        after = fx.account
+        if after.duplicate > before.duplicate or after.conflict > before.conflict:
+            # Neither a new reading nor a new conflict.
+            fx.counts = before._asdict()
+            if after.conflict > before.conflict:
+                fx.conflicts.pop()
+            return "already_known"
+        return "quarantined" if after.quarantined > before.quarantined else "stored"
 
     def _checked_topic(self, stored: StoredRecord) -> Topic | None:
         """The topic of a message that may be decoded; None for what is not readings (activity,
@@ -151,7 +165,7 @@ class Intake:
                 outcome.append(refused)
         return outcome
 
-    def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, judged: bool) -> None:
+    def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: _Way) -> None:
         reading = admitted.reading
         if admitted.quarantine or reading.value is None:
             fx.count(quarantined=1)
@@ -159,23 +173,26 @@ class Intake:
             return
         series = self._series(reading, fx)
         if reading.time_ns <= series.newest_ns:
-            self._late(reading, series, record_id, batch, fx)
+            self._late(reading, series, record_id, batch, fx, way)
             return
         series.newest_ns, series.value, series.quality = reading.time_ns, reading.value, reading.quality
         series.received_ns = batch.received_ns
         fx.series[reading.series] = series
-        self._store(reading, series, batch.clock_ns, fx)
+        self._store(reading, series, batch.clock_ns, fx, way)
         latest = Latest(reading.series, reading.time_ns, reading.value, reading.quality, batch.received_ns)
         fx.changes.append(Change("latest", latest))
-        if judged and not reading.quality & self._state.unusable.get(reading.series.mine, _NOT_STORED):
+        if way is _Way.LIVE and not reading.quality & self._state.unusable.get(reading.series.mine, _NOT_STORED):
             self._watch.on_reading(reading, series, batch.clock_ns, fx)
 
-    def _late(self, reading: Reading, series: SeriesState, record_id: int, batch: Batch, fx: Effects) -> None:
+    def _late(
+        self, reading: Reading, series: SeriesState, record_id: int, batch: Batch, fx: Effects, way: _Way
+    ) -> None:
         """Not newer than the series' newest: a duplicate, a conflict, or late."""
         assert reading.value is not None
         known = self._known(series, reading.time_ns, batch.clock_ns, fx)
         if known is None:
-            self._store(reading._replace(quality=reading.quality | Quality.LATE), series, batch.clock_ns, fx)
+            late = reading._replace(quality=int(reading.quality | Quality.LATE))
+            self._store(late, series, batch.clock_ns, fx, way)
         elif known == reading.value:
             fx.count(duplicate=1)
         else:
@@ -186,16 +203,20 @@ class Intake:
         if time_ns < clock_ns - IDENTITY_SPAN_NS:
             return None
         pending = fx.seen.get((series.id, time_ns))
-        return pending[0] if pending is not None else self._past.value_of(series.id, time_ns)
+        return pending.value if pending is not None else self._past.value_of(series.id, time_ns)
 
-    def _store(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects) -> None:
+    def _store(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects, way: _Way) -> None:
         assert reading.value is not None
         fx.count(pending=1)
-        if reading.quality & Quality.LATE and reading.time_ns < clock_ns - IDENTITY_SPAN_NS:
-            fx.store_after_check.append(reading)
-            return
-        fx.seen[series.id, reading.time_ns] = (reading.value, int(reading.quality))
-        fx.store.append(reading)
+        judged = way is _Way.LIVE
+        if reading.time_ns >= clock_ns - IDENTITY_SPAN_NS:
+            fx.store.append(reading)
+        else:
+            # Whether the store has it already, only the store knows.
+            (fx.store_replayed if way is _Way.REPLAYED else fx.store_after_check).append(reading)
+            if not judged or reading.quality & Quality.LATE:
+                return
+        fx.seen[series.id, reading.time_ns] = Identity(reading.value, int(reading.quality), judged)
 
     def _series(self, reading: Reading, fx: Effects) -> SeriesState:
         state = self._state
@@ -221,6 +242,22 @@ class Intake:
                 refused.detail[:500],
             )
         )
+
+
+def _row_item(row: list[Any]) -> Item:
+    """A row of a file as a decoder would give it.
+
+    Raises:
+        DecodeRefused: numbers that no column of the state or the store could hold.
+    """
+    _, _, metric, channel, stat, period_s, time_ns, value, unit, quality = row
+    if period_s > MAX_PERIOD_S:
+        raise DecodeRefused("range", f"period_s is 0 to {MAX_PERIOD_S}")
+    try:
+        number = None if value is None else float(value)
+    except OverflowError as error:
+        raise DecodeRefused("not_finite", "value is beyond a double") from error
+    return Item(None, metric, channel, stat, period_s, time_ns, number, unit, quality)
 
 
 def _damaged() -> DecodeRefused:

@@ -41,7 +41,7 @@ class Judge:
         self.intake = Intake(state, self._watch, past)
         self._acts = Acts(state, self._watch, self.intake, past)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
-            RecordKind.MESSAGE: self.intake.message,
+            RecordKind.MESSAGE: self._message,
             RecordKind.IMPORT: self.intake.imported,
             RecordKind.ACT: self._act,
             RecordKind.POLICY: self._policy,
@@ -62,10 +62,16 @@ class Judge:
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
         self.state.clock_ns = batch.clock_ns
-        if batch.clock_ns - self.state.seen_pruned_ns > PRUNE_EVERY_NS:
-            self.state.seen_pruned_ns = batch.clock_ns
-            fx.forget_seen_before_ns = batch.clock_ns - IDENTITY_SPAN_NS
+        if batch.clock_ns - self.state.pruned_ns > PRUNE_EVERY_NS:
+            self.state.pruned_ns = batch.clock_ns
+            fx.forget(self.state.unneeded_before_ns(batch.clock_ns - IDENTITY_SPAN_NS), batch.clock_ns)
         fx.cursor, fx.clock_ns = batch.no, batch.clock_ns
+
+    def _message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
+        if self.state.link_down_since_ns is not None or self.state.link_alerts:
+            # The event that said so may not have found room in the journal's queue; a message is better evidence.
+            self._link_is_up(batch, fx)
+        self.intake.message(stored, batch, fx)
 
     def _act(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         act = Act.from_json(stored.record.payload)
@@ -92,8 +98,9 @@ class Judge:
             digest = ""
             self.state.expected_since_ns.pop(mine, None)
         self.state.policy_hashes[mine] = digest
-        self.state.set_policies(policies, self._past)
-        self._watch.drop_removed(mine, batch.clock_ns, fx)
+        former = self.state.bindings
+        self.state.set_policies(policies, self._past, fx.seen)
+        self._watch.drop_removed(mine, former, batch.clock_ns, fx)
         principal = stored.record.source
         fx.policies.append(PolicyActivation(mine, digest, batch.clock_ns, principal, canonical))
         action = "policy.activate" if canonical else "policy.remove"
@@ -103,15 +110,24 @@ class Judge:
     def _service(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         state, event = self.state, json.loads(stored.record.payload)
         name = event["event"]
-        if name in ("start", "link_up"):
-            state.listening_since_ns = batch.clock_ns
-            state.link_down_since_ns = None
-            self._watch.link_restored(batch.clock_ns, fx)
+        if name == "link_up":
+            self._link_is_up(batch, fx)
+        elif name == "start":
+            # A start by itself does not bring a lost connection back: its alerts stay until something is heard.
+            state.listening_since_ns, state.link_down_since_ns = batch.clock_ns, None
         elif name == "link_down" and state.link_down_since_ns is None:
             state.link_down_since_ns = batch.clock_ns
-        fx.listening_since_ns, fx.link_down_since_ns = state.listening_since_ns, state.link_down_since_ns
-        fx.link_changed = True
+        self._note_link(fx)
         fx.audit.append(AuditEntry(batch.clock_ns, stored.record.source, f"service.{name}", "", event))
+
+    def _link_is_up(self, batch: Batch, fx: Effects) -> None:
+        self.state.listening_since_ns, self.state.link_down_since_ns = batch.clock_ns, None
+        self._watch.link_restored(batch.clock_ns, fx)
+        self._note_link(fx)
+
+    def _note_link(self, fx: Effects) -> None:
+        fx.listening_since_ns, fx.link_down_since_ns = self.state.listening_since_ns, self.state.link_down_since_ns
+        fx.link_changed = True
 
     def _delivery(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         result = json.loads(stored.record.payload)

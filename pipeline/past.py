@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 
 from greenmine.core.alert import Alert
 from greenmine.core.errors import NotFound
+from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
-from greenmine.pipeline.effects import KeptResult
+from greenmine.pipeline.effects import Identity, KeptResult
 from greenmine.store import alerts, schema
 from greenmine.store.state import StateDb
 
@@ -29,16 +30,12 @@ class CommittedPast:
         with self._state.reading() as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, int]]:
-        """(time_ns, value, quality) after a time, in order."""
+    def samples(self, series_id: int, after_ns: int) -> dict[int, Identity]:
+        """Readings of a series in the index by time, after a time."""
         table = schema.seen
-        query = (
-            select(table.c.time_ns, table.c.value, table.c.quality)
-            .where(table.c.series_id == series_id, table.c.time_ns > after_ns)
-            .order_by(table.c.time_ns)
-        )
+        query = select(table).where(table.c.series_id == series_id, table.c.time_ns > after_ns)
         with self._state.reading() as connection:
-            return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+            return {r.time_ns: Identity(r.value, r.quality, r.judged) for r in connection.execute(query)}
 
     def alert(self, alert_id: str) -> Alert | None:
         """Any alert, open or not."""
@@ -57,6 +54,13 @@ class CommittedPast:
         if row is None:
             return None
         return KeptResult(principal, idempotency_key, row.body_hash, row.at_ns, row.alert_id, json.loads(row.detail))
+
+    def quarantined(self, record_id: int) -> set[tuple[Series, int]]:
+        """Series and source times of the readings of a journal record that were quarantined."""
+        table = schema.quarantine
+        with self._state.reading() as connection:
+            rows = connection.execute(select(table).where(table.c.record_id == record_id))
+            return {(Series(r.mine, r.device, r.metric, r.channel, r.stat, r.period_s), r.time_ns) for r in rows}
 
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
+
+import structlog
 
 from greenmine.core.act import ActResult
 from greenmine.core.errors import Corrupt, GreenmineError
@@ -21,6 +24,7 @@ from greenmine.pipeline.past import CommittedPast
 from greenmine.pipeline.restore import restore
 from greenmine.store.state import StateDb
 
+log = structlog.get_logger(__name__)
 MOST_RECORDS_A_COMMIT = 5_000
 ResultListener = Callable[[dict[str, ActResult | GreenmineError]], None]
 
@@ -57,8 +61,6 @@ class Pipeline:
             for group in _groups(batches):
                 self._judge_group(group)
             judged += len(batches)
-        with self.caught_up:
-            self.caught_up.notify_all()
         return judged
 
     def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
@@ -94,16 +96,26 @@ class Pipeline:
             self.judge.apply(batch, fx)
         commit.commit(self._state, fx)
         self.cursor, self.clock_ns = fx.cursor, fx.clock_ns
+        with self.caught_up:
+            self.caught_up.notify_all()
         for notify in self._on_commit:
-            notify(bool(fx.store or fx.store_after_check), bool(fx.notices))
+            _tell(notify, bool(fx.store or fx.store_after_check or fx.store_replayed), bool(fx.notices))
         if fx.results:
-            for tell in self._on_results:
-                tell(fx.results)
+            for answer in self._on_results:
+                _tell(answer, fx.results)
         if fx.changes:
             with self._listeners_lock:
                 listeners = list(self._listeners)
             for listener in listeners:
-                listener(fx.changes)
+                _tell(listener, fx.changes)
+
+
+def _tell(listener: Callable[..., None], *what: Any) -> None:
+    try:
+        listener(*what)
+    except Exception:
+        # It is committed and the listener can read it there; a fault in a view must not end the judging of alarms.
+        log.exception("a listener failed")
 
 
 def _groups(batches: list[Batch]) -> list[list[Batch]]:

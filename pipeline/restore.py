@@ -27,11 +27,11 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.listening_since_ns = int(get_meta(connection, commit.LISTENING) or 0)
         down = get_meta(connection, commit.LINK_DOWN)
         judge.link_down_since_ns = int(down) if down else None
+        judge.pruned_ns = int(get_meta(connection, commit.PRUNED) or 0)
         _series(connection, judge)
         _conditions(connection, judge)
         for alert in alerts.listed(connection, open_only=True):
-            judge.alerts[alert.key] = alert
-            judge.keys_by_id[alert.id] = alert.key
+            judge.keep_alert(alert)
         for row in connection.execute(select(schema.notice).where(schema.notice.c.state == "pending")):
             judge.notices[row.key] = _notice_state(row)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
@@ -41,7 +41,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
             policies[row.mine] = from_canonical_json(row.canonical)
             judge.policy_hashes[row.mine] = row.hash
             judge.expected_since_ns[row.mine] = row.activated_ns
-    judge.set_policies(policies, past)
+    judge.set_policies(policies, past, {})
     return judge, cursor
 
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from greenmine.core.alert import Alert, AlertKey
-from greenmine.core.fact import Fact
+from greenmine.core.alert import Alert, AlertKey, Condition
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
-from greenmine.pipeline.effects import KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.effects import Identity, KeptResult, NoticeState, SeriesState
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series
 from greenmine.rules.conditions import ConditionState
@@ -20,6 +19,8 @@ from greenmine.rules.window import Window
 
 IDENTITY_SPAN_NS = 72 * 3600 * 1_000_000_000
 """How long identities are kept for comparison; for older readings the store itself is asked."""
+LINK_RULE = "broker-link"
+"""Stands for a rule in the key of alerts about the connection to an external broker."""
 
 
 class Past(Protocol):
@@ -29,8 +30,8 @@ class Past(Protocol):
         """Value of a reading in the index of identities."""
         ...
 
-    def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, int]]:
-        """(time_ns, value, quality) of a series in the index, after a time, in order of time."""
+    def samples(self, series_id: int, after_ns: int) -> dict[int, Identity]:
+        """Readings of a series in the index by time, after a time."""
         ...
 
     def alert(self, alert_id: str) -> Alert | None:
@@ -39,6 +40,10 @@ class Past(Protocol):
 
     def kept_result(self, principal: str, idempotency_key: str) -> KeptResult | None:
         """The answer already given to an act."""
+        ...
+
+    def quarantined(self, record_id: int) -> set[tuple[Series, int]]:
+        """Series and source times of the readings of a journal record that were quarantined."""
         ...
 
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
@@ -59,24 +64,26 @@ class JudgeState:
     stale: dict[AlertKey, set[Series]] = field(default_factory=dict)
     alerts: dict[AlertKey, Alert] = field(default_factory=dict)
     keys_by_id: dict[str, AlertKey] = field(default_factory=dict)
+    link_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
-    facts: list[Fact] = field(default_factory=list)
     clock_ns: int = 0
     listening_since_ns: int = 0
     link_down_since_ns: int | None = None
     next_series_id: int = 1
     next_fact_id: int = 1
     alerts_raised: int = 0
-    seen_pruned_ns: int = 0
+    pruned_ns: int = 0
     registry: Registry = field(default_factory=lambda: Registry.of([]))
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
 
-    def set_policies(self, policies: dict[str, Policy], past: Past) -> None:
+    def set_policies(
+        self, policies: dict[str, Policy], past: Past, uncommitted: Mapping[tuple[int, int], Identity]
+    ) -> None:
         """Make these the active policies and derive what is looked up per reading.
 
-        Windows are built anew from the index of identities, so that a pipeline that ran on and one that was restarted
-        hold the same values; everything judged so far must be committed.
+        Windows are built anew from the index of identities (what is committed of it, and what is not yet), so that a
+        pipeline that ran on and one that was restarted hold the same values.
         """
         self.policies = policies
         ordered = [policies[mine] for mine in sorted(policies)]
@@ -86,10 +93,34 @@ class JudgeState:
         for series, state in self.series.items():
             state.window = self.new_window(series)
             if state.window is not None:
+                after_ns = state.newest_ns - state.window.span_ns
+                samples = past.samples(state.id, after_ns)
+                samples |= {t: one for (id_, t), one in uncommitted.items() if id_ == state.id and t > after_ns}
                 unusable = self.unusable[series.mine] | int(Quality.LATE)
-                for time_ns, value, quality in past.samples(state.id, state.newest_ns - state.window.span_ns):
-                    if not quality & unusable:
-                        state.window.add(time_ns, value)
+                for time_ns, one in sorted(samples.items()):
+                    if one.judged and not one.quality & unusable:
+                        state.window.add(time_ns, one.value)
+
+    def keep_alert(self, alert: Alert) -> None:
+        """Remember an alert while it is open."""
+        known = self.alerts.get(alert.key)
+        if alert.is_open:
+            self.alerts[alert.key] = alert
+            self.keys_by_id[alert.id] = alert.key
+        elif known is not None and known.id == alert.id:
+            del self.alerts[alert.key]
+            del self.keys_by_id[alert.id]
+        if alert.key.rule == LINK_RULE:
+            lost = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
+            (self.link_alerts.add if lost else self.link_alerts.discard)(alert.key)
+
+    def unneeded_before_ns(self, before_ns: int) -> dict[int, int]:
+        """Up to which source time the identities of each series, by its id, may be forgotten: `before_ns`, or less
+        where a window reaches further back."""
+        return {
+            one.id: before_ns if one.window is None else min(before_ns, one.newest_ns - one.window.span_ns)
+            for one in self.series.values()
+        }
 
     def new_window(self, series: Series) -> Window | None:
         """An empty window as long as the series' rules need, None where none needs one."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from greenmine.alerts import lifecycle
+from greenmine.alerts.lifecycle import Cause
 from greenmine.alerts.notices import compose
 from greenmine.core.alert import Alert, AlertKey, Condition, Reason, Severity, Transition
 from greenmine.core.latest import Change
 from greenmine.core.metric import METRICS
 from greenmine.core.notice import NoticeKind
-from greenmine.core.principal import Principal, PrincipalKind
+from greenmine.core.principal import SERVICE, Principal, PrincipalKind
 from greenmine.core.reading import Reading, Series
 from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
-from greenmine.pipeline.state import JudgeState
+from greenmine.pipeline.state import LINK_RULE, JudgeState
 from greenmine.rules import conditions
 from greenmine.rules.binding import Binding
 from greenmine.rules.conditions import INACTIVE, ConditionState, Event, EventKind
 from greenmine.store.audit import AuditEntry
 
-LINK_RULE = "broker-link"
 LINK_GRACE_NS = 60 * 1_000_000_000
 """How long the connection to an external broker may be lost before the mines are told."""
 
@@ -63,39 +65,32 @@ class Watch:
 
     def link_restored(self, clock_ns: int, fx: Effects) -> None:
         """The external broker is back: end the alerts of the lost connection."""
-        for key, alert in sorted(self._state.alerts.items(), key=lambda item: item[0]):
-            if key.rule == LINK_RULE and alert.condition is not Condition.CLEARED:
-                self._clear(alert, Reason.DATA_RETURNED, None, None, clock_ns, "service:greenmine", fx)
+        for key in sorted(self._state.link_alerts):
+            alert = self._state.alerts[key]
+            event = Event(EventKind.CLEAR, Reason.DATA_RETURNED, None, None)
+            self._change(alert, Condition.CLEARED, event, clock_ns, str(SERVICE), fx)
 
-    def drop_removed(self, mine: str, clock_ns: int, fx: Effects) -> None:
-        """After a change of a mine's policy: forget conditions whose rule or series is gone, and clear their alerts."""
+    def drop_removed(self, mine: str, former: Mapping[Series, list[Binding]], clock_ns: int, fx: Effects) -> None:
+        """After a change of a mine's policy from these bindings: forget conditions whose rule or series is gone, or
+        whose rule now asks something else, and clear their alerts."""
         state = self._state
-        kept = {
-            (mine, binding.rule.id, series)
-            for series, bindings in state.bindings.items()
-            if series.mine == mine
-            for binding in bindings
-        }
+        asked = _questions(mine, former)
+        kept = {one for one, question in _questions(mine, state.bindings).items() if asked.get(one) == question}
+        touched: set[AlertKey] = set()
         for identity in sorted(i for i in state.conditions if i[0] == mine and i not in kept):
             _, rule, series = identity
             del state.conditions[identity]
-            fx.conditions[mine, rule, state.series[series].id if series in state.series else 0] = None
+            fx.conditions[mine, rule, state.series[series].id] = None
             key = AlertKey(mine, rule, series.device, series.channel)
             self._no_longer(state.firing, key, series)
             self._no_longer(state.stale, key, series)
-            alert = state.alerts.get(key)
-            if key not in state.firing and alert is not None and alert.condition is not Condition.CLEARED:
-                self._clear(alert, Reason.RULE_REMOVED, None, None, clock_ns, _rule(key), fx)
+            touched.add(key)
+        for key in sorted(touched):
+            self._follow(key, Event(EventKind.CLEAR, Reason.RULE_REMOVED, None, None), clock_ns, fx)
 
     def keep(self, alert: Alert, transition: Transition, fx: Effects) -> None:
         """Take over a new state of an alert."""
-        state = self._state
-        if alert.is_open:
-            state.alerts[alert.key] = alert
-            state.keys_by_id[alert.id] = alert.key
-        elif state.alerts.get(alert.key) is not None and state.alerts[alert.key].id == alert.id:
-            del state.alerts[alert.key]
-            del state.keys_by_id[alert.id]
+        self._state.keep_alert(alert)
         fx.alerts[alert.id] = alert
         fx.transitions.append(transition)
         fx.changes += (Change("alert", alert), Change("transition", transition))
@@ -149,87 +144,86 @@ class Watch:
 
     def _event(self, binding: Binding, event: Event, clock_ns: int, fx: Effects) -> None:
         state, key = self._state, binding.key
-        alert = state.alerts.get(key)
         if event.kind is EventKind.RAISE:
             first = key not in state.firing
             state.firing.setdefault(key, set()).add(binding.series)
-            if first or alert is None:
-                self._raise(binding, event, alert, clock_ns, fx)
-            return
-        if event.kind is EventKind.STALE:
+            if first:
+                self._raise(binding, event, clock_ns, fx)
+                return
+        elif event.kind is EventKind.STALE:
             state.stale.setdefault(key, set()).add(binding.series)
         else:
             self._no_longer(state.stale, key, binding.series)
         if event.kind is EventKind.CLEAR:
             self._no_longer(state.firing, key, binding.series)
-        if alert is None:
-            return
-        if key not in state.firing:
-            self._clear(alert, event.reason, event.value, event.time_ns, clock_ns, _rule(key), fx)
-            return
-        all_silent = state.stale.get(key) == state.firing[key]
-        wanted = Condition.STALE if all_silent else Condition.FIRING
-        if alert.condition is not wanted:
-            step = lifecycle.condition_changed(
-                alert,
-                wanted,
-                reason=event.reason,
-                value=event.value,
-                source_time_ns=event.time_ns,
-                at_ns=clock_ns,
-                principal=_rule(key),
-            )
-            self.keep(*step, fx)
+        self._follow(key, event, clock_ns, fx)
 
-    def _raise(self, binding: Binding, event: Event, alert: Alert | None, clock_ns: int, fx: Effects) -> None:
-        if alert is None:
-            step = lifecycle.raised(
-                binding.key,
-                metric=binding.series.metric,
-                kind=binding.rule.kind,
-                severity=binding.rule.severity,
-                reason=event.reason,
-                value=event.value,
-                limit=binding.raise_level,
-                unit=METRICS[binding.series.metric].unit,
-                source_time_ns=event.time_ns,
-                at_ns=clock_ns,
-                position=self._next_position(),
-                principal=_rule(binding.key),
-            )
+    def _follow(self, key: AlertKey, event: Event, clock_ns: int, fx: Effects) -> None:
+        """Bring the alert of a key to what its series, of which one has just changed, say together."""
+        alert = self._state.alerts.get(key)
+        members = self._state.firing.get(key)
+        if members is None:
+            wanted = Condition.CLEARED
         else:
-            step = lifecycle.raised_again(
-                alert,
-                reason=event.reason,
-                value=event.value,
-                source_time_ns=event.time_ns,
-                at_ns=clock_ns,
-                principal=_rule(binding.key),
-            )
-        self.keep(*step, fx)
-        self._tell(step[0], NoticeKind.RAISED, clock_ns, fx)
+            wanted = Condition.STALE if self._state.stale.get(key) == members else Condition.FIRING
+        if alert is not None and alert.condition is not wanted:
+            self._change(alert, wanted, event, clock_ns, _rule(key), fx)
 
-    def _clear(
-        self,
-        alert: Alert,
-        reason: Reason,
-        value: float | None,
-        time_ns: int | None,
-        clock_ns: int,
-        principal: str,
-        fx: Effects,
+    def _raise(self, binding: Binding, event: Event, clock_ns: int, fx: Effects) -> None:
+        cause = Cause(
+            metric=binding.series.metric,
+            kind=binding.rule.kind,
+            severity=binding.rule.severity,
+            reason=event.reason,
+            value=event.value,
+            limit=binding.raise_level,
+            unit=METRICS[binding.series.metric].unit,
+            source_time_ns=event.time_ns,
+            at_ns=clock_ns,
+            principal=_rule(binding.key),
+        )
+        self._raise_for(binding.key, cause, fx)
+
+    def _raise_for(self, key: AlertKey, cause: Cause, fx: Effects) -> None:
+        open_alert = self._state.alerts.get(key)
+        if open_alert is None:
+            step = lifecycle.raised(key, self._next_position(), cause)
+        else:
+            step = lifecycle.raised_again(open_alert, cause)
+            self._withdraw_clearings(open_alert, cause.at_ns, fx)
+        self.keep(*step, fx)
+        self._tell(step[0], NoticeKind.RAISED, cause.at_ns, fx)
+
+    def _withdraw_clearings(self, alert: Alert, clock_ns: int, fx: Effects) -> None:
+        """A clearing that is still waiting to be told must not arrive after the raise that took it back."""
+        waiting = self._state.notices
+        clearings = (
+            key
+            for key, one in waiting.items()
+            if one.notice.alert_id == alert.id and one.notice.kind is NoticeKind.CLEARED
+        )
+        for key in sorted(clearings):
+            fx.notices[key] = waiting.pop(key)._replace(
+                state="withdrawn", ended_ns=clock_ns, detail="raised again before it was told"
+            )
+            body = {"alert": alert.id, "state": "withdrawn"}
+            fx.audit.append(AuditEntry(clock_ns, str(SERVICE), "notice.ended", key, body))
+
+    def _change(
+        self, alert: Alert, condition: Condition, event: Event, clock_ns: int, principal: str, fx: Effects
     ) -> None:
         step = lifecycle.condition_changed(
             alert,
-            Condition.CLEARED,
-            reason=reason,
-            value=value,
-            source_time_ns=time_ns,
+            condition,
+            reason=event.reason,
+            value=event.value,
+            source_time_ns=event.time_ns,
             at_ns=clock_ns,
             principal=principal,
         )
         self.keep(*step, fx)
-        self._tell(step[0], NoticeKind.CLEARED, clock_ns, fx)
+        if condition is Condition.CLEARED:
+            self._tell(step[0], NoticeKind.CLEARED, clock_ns, fx)
 
     def _tell(self, alert: Alert, kind: NoticeKind, clock_ns: int, fx: Effects) -> None:
         policy = self._state.policies.get(alert.key.mine)
@@ -244,38 +238,22 @@ class Watch:
         assert state.link_down_since_ns is not None
         if clock_ns - state.link_down_since_ns < LINK_GRACE_NS:
             return
+        cause = Cause(
+            metric="",
+            kind="link",
+            severity=Severity.CRITICAL,
+            reason=Reason.NO_USABLE_DATA,
+            value=None,
+            limit=None,
+            unit="",
+            source_time_ns=None,
+            at_ns=clock_ns,
+            principal=str(SERVICE),
+        )
         for mine in sorted(state.policies):
             key = AlertKey(mine, LINK_RULE, "broker", "")
-            alert = state.alerts.get(key)
-            if alert is not None and alert.condition is not Condition.CLEARED:
-                continue
-            principal = "service:greenmine"
-            if alert is None:
-                step = lifecycle.raised(
-                    key,
-                    metric="",
-                    kind="link",
-                    severity=Severity.CRITICAL,
-                    reason=Reason.NO_USABLE_DATA,
-                    value=None,
-                    limit=None,
-                    unit="",
-                    source_time_ns=None,
-                    at_ns=clock_ns,
-                    position=self._next_position(),
-                    principal=principal,
-                )
-            else:
-                step = lifecycle.raised_again(
-                    alert,
-                    reason=Reason.NO_USABLE_DATA,
-                    value=None,
-                    source_time_ns=None,
-                    at_ns=clock_ns,
-                    principal=principal,
-                )
-            self.keep(*step, fx)
-            self._tell(step[0], NoticeKind.RAISED, clock_ns, fx)
+            if key not in state.link_alerts:
+                self._raise_for(key, cause, fx)
 
     def _next_position(self) -> int:
         """Which alert this is since the journal began; two of one key may be raised in one batch."""
@@ -293,3 +271,13 @@ class Watch:
 
 def _rule(key: AlertKey) -> str:
     return str(Principal(PrincipalKind.RULE, f"{key.mine}/{key.rule}"))
+
+
+def _questions(mine: str, bindings: Mapping[Series, list[Binding]]) -> dict[tuple[str, str, Series], tuple[str, bool]]:
+    """What is asked of each series of a mine by each rule: levels and times may change, but not this."""
+    return {
+        (mine, binding.rule.id, series): (binding.rule.kind, binding.above)
+        for series, of_series in bindings.items()
+        if series.mine == mine
+        for binding in of_series
+    }

@@ -85,6 +85,10 @@ def on_clock(binding: Binding, state: ConditionState, heard_ns: int, clock_ns: i
         return state, _NOTHING
     if state.phase is Condition.PENDING and not silent:
         assert state.since_ns is not None
+        assert state.value is not None
+        if not binding.beyond(state.value):
+            # The rule's level has been moved since: the reading that began the hold would not begin it now.
+            return INACTIVE, _NOTHING
         if clock_ns - state.since_ns >= binding.hold_ns:
             return _fire(binding, state)
     if state.phase is Condition.FIRING and silent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from greenmine.policy.model import MeanRule
 from greenmine.rules.binding import Binding
@@ -35,10 +35,24 @@ class Window:
         values = [value for time_ns, value in self._samples if time_ns > start_ns]
         if len(values) < binding.due:
             return None
-        return energy_mean(values) if binding.rule.energy else math.fsum(values) / len(values)
+        return energy_mean(values) if binding.rule.energy else arithmetic_mean(values)
 
 
-def energy_mean(levels_db: Iterable[float]) -> float:
-    """Level of the mean energy, 10 lg(mean(10^(L/10))), dB: the Leq of equal intervals (GB 12348-2008 3.2)."""
-    energies = [10 ** (level / 10) for level in levels_db]
-    return 10 * math.log10(math.fsum(energies) / len(energies))
+def arithmetic_mean(values: Sequence[float]) -> float:
+    """The mean of finite values, the same in whatever order, and never outside of them: by its two roundings alone the
+    mean of three readings of 0.1, all on a limit, would be above it."""
+    try:
+        mean = math.fsum(values) / len(values)
+    except OverflowError:
+        mean = math.fsum(value / len(values) for value in values)
+    return min(max(mean, min(values)), max(values))
+
+
+def energy_mean(levels_db: Sequence[float]) -> float:
+    """Level of the mean energy, 10 lg(mean(10^(L/10))), dB: the Leq of equal intervals (GB 12348-2008 3.2).
+
+    Relative to the highest level, so that nothing overflows and equal levels have themselves for their mean.
+    """
+    highest = max(levels_db)
+    energies = [10 ** ((level - highest) / 10) for level in levels_db]
+    return highest + 10 * math.log10(math.fsum(energies) / len(energies))

@@ -1,7 +1,8 @@
 """The append-only record: every act, transition, notice and change, each entry hashed over the one before.
 
-Whoever edits, removes or reorders an entry breaks the chain at that place. Cutting off the newest entries is visible
-only against a copy of the head kept elsewhere (`audit verify` prints the head).
+Whoever edits, removes or reorders an entry breaks the chain at that place. Cutting off the newest entries, or writing
+all entries from some place on anew with fitting hashes, is visible only against a copy of the head kept elsewhere
+(`audit verify` prints the head).
 """
 
 from __future__ import annotations

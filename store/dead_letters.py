@@ -41,7 +41,7 @@ def with_record_ids(connection: Connection, act: Act) -> Act:
     Raises:
         NotFound: none of them can be read again.
     """
-    ids = [number for number in act.body.get("ids", []) if isinstance(number, int)]
+    ids = [number for number in act.body.get("ids", []) if isinstance(number, int) and 0 < number < 2**63]
     query = select(_T.c.record_id).where(_T.c.id.in_(ids), _T.c.record_id > 0, _T.c.replayed_ns.is_(None)).distinct()
     records = sorted(connection.execute(query).scalars())
     if not records:

@@ -1,4 +1,9 @@
-"""The readings outbox: one blob a commit, written with the decision, removed when the store has confirmed it."""
+"""The readings outbox: one blob a commit, written with the decision, removed when the store has confirmed it.
+
+Readings older than the index of identities wait as parcels that ask the store first. What the store answered is
+written down (`decided`) before anything of them is written there, so that a crash between the two cannot make a reading
+that was just stored look like its own duplicate.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from greenmine.core.reading import Reading, Series
 from greenmine.store import schema
@@ -16,18 +21,19 @@ _T = schema.readings_outbox
 
 class Parcel(NamedTuple):
     """Readings of one commit that wait for the store. `check_store`: older than the index of identities, so the store
-    itself has to be asked whether it has them."""
+    itself has to be asked whether it has them; `replayed`: what it has was counted when it first came."""
 
     id: int
     check_store: bool
+    replayed: bool
     readings: list[Reading]
 
 
-def push(connection: Connection, readings: Sequence[Reading], check_store: bool) -> None:
+def push(connection: Connection, readings: Sequence[Reading], check_store: bool, replayed: bool = False) -> None:
     """Queue readings, within the deciding transaction."""
     if readings:
-        blob = encode(readings)
-        connection.execute(insert(_T).values(check_store=check_store, readings=len(readings), blob=blob))
+        values = {"check_store": check_store, "replayed": replayed, "readings": len(readings), "blob": encode(readings)}
+        connection.execute(insert(_T).values(values))
 
 
 def peek(connection: Connection, most_readings: int) -> list[Parcel]:
@@ -37,9 +43,18 @@ def peek(connection: Connection, most_readings: int) -> list[Parcel]:
     for row in connection.execute(select(_T).order_by(_T.c.id).limit(1000)):
         if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
             break
-        parcels.append(Parcel(row.id, row.check_store, decode(row.blob)))
+        parcels.append(Parcel(row.id, row.check_store, row.replayed, decode(row.blob)))
         total += row.readings
     return parcels
+
+
+def decided(connection: Connection, parcel: Parcel, new: Sequence[Reading]) -> None:
+    """Of a parcel that had to ask the store, keep in its place those readings that the store has not."""
+    if new:
+        values = {"check_store": False, "readings": len(new), "blob": encode(new)}
+        connection.execute(update(_T).where(_T.c.id == parcel.id).values(values))
+    else:
+        remove(connection, [parcel])
 
 
 def remove(connection: Connection, parcels: Sequence[Parcel]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from greenmine.core.errors import UserError
 _COLUMNS = "time, mine, device, metric, value, channel, stat, period_s, unit, quality"
 _TABLE = """CREATE TABLE readings (time TIMESTAMP_NS, mine VARCHAR, device VARCHAR, metric VARCHAR, value DOUBLE,
 channel VARCHAR, stat VARCHAR, period_s INTEGER, unit VARCHAR, quality VARCHAR)"""
+_FILE = "read_parquet($1, hive_partitioning = false)"
+"""Without the columns that DuckDB would make of a folder called `mine=x`."""
 _CHUNK_ROWS = 10_000
 
 
@@ -23,12 +26,14 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
         UserError: not a Parquet file.
     """
     connection = duckdb.connect()
+    # A name with * or [ is that of one file here, and not a pattern.
+    name = [glob.escape(str(path))]
     try:
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet($1)", [str(path)]).fetchall()
+        described = connection.execute(f"DESCRIBE SELECT * FROM {_FILE}", name).fetchall()  # noqa: S608 - a constant
         kinds = {row[0]: str(row[1]) for row in described}
         stamped = kinds.get("time", "").startswith("TIMESTAMP")
         columns = "* EXCLUDE (time), epoch_ns(time) AS time_ns" if stamped else "*"
-        result = connection.execute(f"SELECT {columns} FROM read_parquet($1)", [str(path)])  # noqa: S608 - two constants
+        result = connection.execute(f"SELECT {columns} FROM {_FILE}", name)  # noqa: S608 - constants
         names = [column[0] for column in result.description or []]
         while rows := result.fetchmany(_CHUNK_ROWS):
             yield from (dict(zip(names, row, strict=True)) for row in rows)

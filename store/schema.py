@@ -60,9 +60,11 @@ seen = Table(
     Column("time_ns", BigInteger, primary_key=True),
     Column("value", Float, nullable=False),
     Column("quality", Integer, nullable=False),
+    Column("judged", Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Identities of the last 72 hours, against which later arrivals are checked."""
+"""Identities of the last 72 hours, against which later arrivals are checked; of series with a window at least those in
+it. `judged` are those that were shown to conditions: an import or a replayed dead letter is not."""
 
 condition = Table(
     "condition",
@@ -142,7 +144,7 @@ quarantine = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("at_ns", BigInteger, nullable=False),
-    Column("record_id", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False, index=True),
     Column("mine", String, nullable=False),
     Column("device", String, nullable=False),
     Column("metric", String, nullable=False),
@@ -178,10 +180,13 @@ readings_outbox = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("check_store", Boolean, nullable=False),
+    Column("replayed", Boolean, nullable=False),
     Column("readings", Integer, nullable=False),
     Column("blob", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
+"""`check_store`: the store has to be asked first which of these it has; those of `replayed` dead letters that it has
+were counted when they first came."""
 
 notice = Table(
     "notice",

@@ -6,6 +6,7 @@ see the last commit.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from greenmine.core import sqlite_library
 from greenmine.core.account import Account
 from greenmine.core.errors import StoreUnavailable, UserError
 from greenmine.store import schema
+
+_VERSION = "schema_version"
 
 
 class StateDb:
@@ -35,10 +38,16 @@ class StateDb:
         self.read_only = read_only
         self._lock = threading.RLock()
         try:
+            if path is not None and not read_only:
+                _private_file(path)
             self._writer = _engine(path, read_only)
             self._reader = self._writer if path is None or read_only else _engine(path, read_only=True)
-            if not read_only:
+            if read_only:
+                self._check_version()
+            else:
                 self._prepare()
+        except OSError as error:
+            raise StoreUnavailable(f"the state {path} cannot be opened: {error}", needs_operator=True) from error
         except (SQLAlchemyError, sqlite_library.Error) as error:
             raise StoreUnavailable(f"the state {path} cannot be opened: {error}", needs_operator=True) from error
 
@@ -76,14 +85,19 @@ class StateDb:
     def _prepare(self) -> None:
         with self.writing() as connection:
             schema.metadata.create_all(connection)
-            found = get_meta(connection, "schema_version")
+            found = get_meta(connection, _VERSION)
             if found is None:
-                set_meta(connection, "schema_version", str(schema.VERSION))
+                set_meta(connection, _VERSION, str(schema.VERSION))
                 connection.execute(insert(schema.account).values(id=1, **Account()._asdict()))
-            elif int(found) > schema.VERSION:
-                raise UserError(f"{self.path} was written by a newer greenmine (schema {found}); update this one")
-        if self.path is not None:
-            self.path.chmod(0o600)
+            self._refuse_newer(found)
+
+    def _check_version(self) -> None:
+        with self.reading() as connection:
+            self._refuse_newer(get_meta(connection, _VERSION))
+
+    def _refuse_newer(self, found: str | None) -> None:
+        if found is not None and int(found) > schema.VERSION:
+            raise UserError(f"{self.path} was written by a newer greenmine (schema {found}); update this one")
 
 
 def add_to_account(connection: Connection, delta: Account) -> None:
@@ -108,6 +122,14 @@ def set_meta(connection: Connection, key: str, value: str) -> None:
         connection.execute(insert(schema.meta).values(key=key, value=value))
 
 
+def _private_file(path: Path) -> None:
+    """Make the file before SQLite does: its log and its shared memory get the rights that the file has by then."""
+    # An existing one is not opened here: closing it would drop the locks that another connection of ours holds.
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+
+
 def _engine(path: Path | None, read_only: bool) -> Engine:
     mode = "ro" if read_only else "rwc"
     target = "file::memory:" if path is None else f"{path.resolve().as_uri()}?mode={mode}"
@@ -117,8 +139,11 @@ def _engine(path: Path | None, read_only: bool) -> Engine:
             target, uri=True, isolation_level=None, check_same_thread=False, timeout=30
         )
 
-    shared: dict[str, Any] = {} if read_only else {"poolclass": StaticPool}
-    engine = create_engine("sqlite://", module=sqlite_library.library, creator=connect, **shared)
+    # Named, since the default for this URL closes other threads' connections under them when there are many threads.
+    pool: dict[str, Any] = {"poolclass": StaticPool}
+    if read_only:
+        pool = {"poolclass": QueuePool, "pool_size": 5, "max_overflow": 45}
+    engine = create_engine("sqlite://", module=sqlite_library.library, creator=connect, **pool)
 
     @event.listens_for(engine, "connect")
     def _on_connect(raw: Any, _: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 from sqlalchemy import insert
@@ -22,15 +22,23 @@ log = structlog.get_logger(__name__)
 MOST_READINGS = 10_000
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+LONGEST_GAP_NS = 7 * 86_400 * 1_000_000_000
+"""Old readings of a series further apart are asked for separately, so that two of them do not fetch years between."""
 
 
 class StoreWriter:
     """One thread. What the store has confirmed leaves the outbox and becomes `stored` in one transaction."""
 
-    def __init__(self, state: StateDb, store: ReadingStore, clock: Clock) -> None:
+    def __init__(
+        self, state: StateDb, store: ReadingStore, clock: Clock, prepare: Callable[[], object] | None = None
+    ) -> None:
+        """`prepare` is called at the start and after each trouble, before anything is written: a store that comes back
+        empty has to be given its buckets again."""
         self._state = state
         self._store = store
         self._clock = clock
+        self._prepare = prepare
+        self._prepared = prepare is None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._failures = 0
@@ -66,53 +74,62 @@ class StoreWriter:
                 parcels = outbox.peek(connection, MOST_READINGS)
             if not parcels:
                 break
-            total += self._deliver(parcels)
+            total += self._ask(parcels) if parcels[0].check_store else self._deliver(parcels)
         return total
+
+    def _ask(self, parcels: list[outbox.Parcel]) -> int:
+        """Drop from parcels of old readings what the store has already; the rest stays in the outbox as new."""
+        kept = self._kept(reading for parcel in parcels for reading in parcel.readings)
+        delta, conflicts = Account(), []
+        new: list[list[Reading]] = []
+        for parcel in parcels:
+            fresh: list[Reading] = []
+            for reading in parcel.readings:
+                assert reading.value is not None
+                identity = (reading.series, reading.time_ns)
+                there = kept.get(identity)
+                if there is None:
+                    kept[identity] = reading.value
+                    fresh.append(reading)
+                elif parcel.replayed:
+                    delta += Account(received=-1, pending=-1)
+                elif there == reading.value:
+                    delta += Account(pending=-1, duplicate=1)
+                else:
+                    delta += Account(pending=-1, conflict=1)
+                    conflicts.append((reading, there))
+            new.append(fresh)
+        with self._state.writing() as connection:
+            for parcel, fresh in zip(parcels, new, strict=True):
+                outbox.decided(connection, parcel, fresh)
+            add_to_account(connection, delta)
+            if conflicts:
+                connection.execute(insert(schema.conflict), [self._conflict(*one) for one in conflicts])
+        return -delta.pending
 
     def _deliver(self, parcels: list[outbox.Parcel]) -> int:
         readings = [reading for parcel in parcels for reading in parcel.readings]
-        known: list[tuple[Reading, float]] = []
-        if parcels[0].check_store:
-            readings, known = self._unknown_to_store(readings)
-        report = self._store.write(readings) if readings else None
-        rejected = report.rejected if report else []
-        duplicates = sum(1 for reading, kept in known if kept == reading.value)
-        conflicts = [(reading, kept) for reading, kept in known if kept != reading.value]
+        rejected = self._store.write(readings).rejected
         stored = len(readings) - len(rejected)
-        count = len(readings) + len(known)
-        delta = Account(0, stored, -count, 0, duplicates, len(conflicts), len(rejected))
         with self._state.writing() as connection:
             outbox.remove(connection, parcels)
-            add_to_account(connection, delta)
+            add_to_account(connection, Account(stored=stored, pending=-len(readings), dead=len(rejected)))
             if rejected:
                 connection.execute(insert(schema.dead_letter), [self._dead(one) for one in rejected])
-            if conflicts:
-                connection.execute(insert(schema.conflict), [self._conflict(*one) for one in conflicts])
         self.written += stored
-        return count
+        return len(readings)
 
-    def _unknown_to_store(self, readings: Sequence[Reading]) -> tuple[list[Reading], list[tuple[Reading, float]]]:
-        """Readings older than the index of identities, split into new ones and those the store has already."""
-        spans: dict[Series, tuple[int, int]] = {}
+    def _kept(self, readings: Iterable[Reading]) -> dict[tuple[Series, int], float | None]:
+        """Values that the store has at, and between, the times of these readings."""
+        times: dict[Series, list[int]] = {}
         for reading in readings:
-            low, high = spans.get(reading.series, (reading.time_ns, reading.time_ns))
-            spans[reading.series] = (min(low, reading.time_ns), max(high, reading.time_ns))
-        there: dict[tuple[Series, int], float] = {}
-        for series, (low, high) in spans.items():
-            for old in self._store.query(Selection.of_series(series, low, high + 1)):
-                assert old.value is not None
-                there[series, old.time_ns] = old.value
-        fresh: list[Reading] = []
-        known: list[tuple[Reading, float]] = []
-        for reading in readings:
-            assert reading.value is not None
-            identity = (reading.series, reading.time_ns)
-            if identity in there:
-                known.append((reading, there[identity]))
-            else:
-                there[identity] = reading.value
-                fresh.append(reading)
-        return fresh, known
+            times.setdefault(reading.series, []).append(reading.time_ns)
+        found: dict[tuple[Series, int], float | None] = {}
+        for series in sorted(times):
+            for first_ns, last_ns in _spans(sorted(times[series])):
+                for old in self._store.query(Selection.of_series(series, first_ns, last_ns + 1)):
+                    found[series, old.time_ns] = old.value
+        return found
 
     def _dead(self, rejected: Rejected) -> dict[str, object]:
         reading = rejected.reading
@@ -141,9 +158,17 @@ class StoreWriter:
             self._wake.wait()
             self._wake.clear()
             try:
+                if self._prepare is not None and not self._prepared:
+                    self._prepare()
+                    self._prepared = True
                 self.run_available()
             except StoreUnavailable as error:
                 self._failed(error)
+            except Exception as error:
+                # A fault in an adapter must not end the only thread that empties the outbox; it is said and retried.
+                log.exception("store: fault in the adapter")
+                fault = f"fault in the store's adapter: {type(error).__name__}: {error}"
+                self._failed(StoreUnavailable(fault, needs_operator=True))
             else:
                 self._recovered()
 
@@ -152,6 +177,7 @@ class StoreWriter:
         if self.trouble is None:
             log.error("store: takes nothing, readings wait in the outbox", error=str(error))
         self.trouble = error
+        self._prepared = self._prepare is None
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
         self._stopping.wait(max(wait_s, min(error.retry_after_s or 0.0, 300.0)))
         self._wake.set()
@@ -160,3 +186,14 @@ class StoreWriter:
         if self.trouble is not None:
             log.info("store: takes readings again", failures=self._failures)
         self._failures, self.trouble = 0, None
+
+
+def _spans(times_ns: list[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of sorted times without a long gap."""
+    first = last = times_ns[0]
+    for time_ns in times_ns:
+        if time_ns - last > LONGEST_GAP_NS:
+            yield first, last
+            first = time_ns
+        last = time_ns
+    yield first, last

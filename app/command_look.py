@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from rich.markup import escape
 from greenmine.core.errors import ConfigError, GreenmineError, StoreUnavailable
 from greenmine.home import Home
 from greenmine.terminal import FAILED, HomeOption, JsonOption, err, out, print_json, print_line, reported, the_home
+
+if TYPE_CHECKING:
+    from greenmine.settings import Settings
 
 
 @reported
@@ -21,9 +24,10 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look at everything the service needs; says what to do about what is wrong. 检查环境与服务。"""
-    checks = {check["name"]: check for check in (*_machine(the_home(home)), *_service(the_home(home)))}
-    if config is not None:
-        checks |= {check["name"]: check for check in _settings(config)}
+    settings, read = (None, []) if config is None else _settings(config)
+    target = the_home(home, settings)
+    # By name: what the running service says of its policies is replaced by what the file would make of them.
+    checks = {check["name"]: check for check in (*_machine(target), *_service(target), *read)}
     _report(list(checks.values()), as_json)
 
 
@@ -115,7 +119,7 @@ def _service(home: Home) -> list[dict[str, Any]]:
         return [_check("service", False, str(error), "look at its log; `kill` the process if it hangs")]
 
 
-def _settings(config: Path) -> list[dict[str, Any]]:
+def _settings(config: Path) -> tuple[Settings | None, list[dict[str, Any]]]:
     from greenmine.service import load_policies
     from greenmine.settings import load_settings
 
@@ -123,13 +127,13 @@ def _settings(config: Path) -> list[dict[str, Any]]:
     try:
         settings = load_settings(config)
     except GreenmineError as error:
-        return [_check("settings", False, str(error), advice)]
+        return None, [_check("settings", False, str(error), advice)]
     found = [_check("settings", True, str(config), "")]
     try:
         found.append(_check("policies", True, f"{len(load_policies(settings.policies))} mines", ""))
     except GreenmineError as error:
         found.append(_check("policies", False, str(error), advice))
-    return found
+    return settings, found
 
 
 def _check(name: str, ok: bool, detail: str, advice: str) -> dict[str, Any]:

@@ -65,6 +65,13 @@ def import_file(
         print_json(found)
     else:
         out.print(", ".join(f"{name} {count}" for name, count in found.items()), highlight=False)
+    if total.pending:
+        err.print("pending: on their way to the store; what it has already becomes duplicate there / 待写入")
+    if total.quarantined:
+        err.print(
+            "quarantined: not stored and not judged: no active policy registers the device and metric, the value is "
+            "missing, or the time is ahead or before 2000 / 已隔离"
+        )
 
 
 @app.command()

@@ -82,8 +82,8 @@ def demo(
     )  # fmt: skip
     task = bar.add_task("数据回放 / replay", total=None, visible=data is not None)
     show = Demo(plan, progress=lambda done, total: bar.update(task, completed=done, total=total))
-    # A second Ctrl-C ends at once; the first ends in good order.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A second Ctrl-C ends at once; the first ends in good order. So does SIGTERM, also where Ctrl-C is ignored (`&`).
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         show.start()
         if data is not None:

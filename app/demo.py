@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -174,25 +175,30 @@ class Demo:
             raise UserError(f"{folder}: the files of known data sets have no row that can be read")
         clock = ManualClock(first.time_ns)
         self._clock = clock
+        intake = _Intake()
 
         def feed() -> None:
-            self._take_in(first, clock)
-            for message in stream:
+            for message in chain([first], stream):
                 if self.stopping.is_set():
-                    return
+                    break
                 clock.advance(max(0, message.time_ns - clock.wall_ns()))
-                self._take_in(message, clock)
+                self._take_in(message, clock, intake)
+            # What is still on its way to the journal is in no account yet.
+            while not intake.is_safe(0.5):
+                if self.service.failed.is_set():
+                    return
             self.finished.set()
 
         return chosen, feed
 
-    def _take_in(self, message: Any, clock: ManualClock) -> None:
+    def _take_in(self, message: TimedMessage, clock: ManualClock, intake: _Intake) -> None:
         granted = self.service.gate.allows(message.client, Action.WRITE, message.topic)
         flags = RecordFlag.NONE if granted else RecordFlag.DENIED
         record = Record(RecordKind.MESSAGE, message.topic, message.payload, message.client, int(flags))
-        while not self.service.writer.put(Submission(record, at_ns=clock.wall_ns()), 1.0):
+        while not self.service.writer.put(Submission(record, intake, at_ns=clock.wall_ns()), 1.0):
             if self.stopping.is_set() or self.service.failed.is_set():
                 return
+        intake.taken += 1
 
     def _supervise(self) -> None:
         """Acknowledges what nobody else has, and closes it with a word when its condition is over."""
@@ -224,6 +230,26 @@ class Demo:
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+
+class _Intake:
+    """Counts what was given to the journal and what is safe in it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._safe = 0
+        self._changed = threading.Condition()
+
+    def acknowledge(self, tokens: Sequence[Any]) -> None:
+        """`ingest.journal_writer.AckSink`."""
+        with self._changed:
+            self._safe += len(tokens)
+            self._changed.notify_all()
+
+    def is_safe(self, timeout_s: float) -> bool:
+        """Wait until everything taken is committed."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._safe >= self.taken, timeout_s)
 
 
 def again_and_again(policies: Mapping[str, Policy], scenario: Scenario, start_ns: int) -> Iterator[TimedMessage]:

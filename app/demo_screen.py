@@ -81,23 +81,22 @@ def _head(demo: Demo) -> Panel:
     return Panel(text, title="greenmine demo", border_style="green")
 
 
-def _mine(policy: Policy, latest: Sequence[Latest], lines: int) -> Table:
-    rest = f"  (+{len(latest) - lines}, 见看板 on the board)" if lines < len(latest) else ""
-    title = f"{policy.mine.name.zh}  {policy.mine.name.en}{rest}"
-    table = _table(title, "设备 device", "指标 metric", "值 value", "时间 time")
+def _mine(policy: Policy, latest: Sequence[Latest], lines: int) -> Group:
+    table = _table("设备 device", "指标 metric", "值 value", "时间 time")
     for one in latest[:lines]:
         series, metric = one.series, METRICS[one.series.metric]
         local = datetime.fromtimestamp(one.time_ns // NS_PER_S, UTC).astimezone(policy.mine.zone)
         name = f"{series.metric}@{series.channel}" if series.channel else series.metric
         value = f"{shown(series.metric, one.value)} {'' if metric.shown_unit == '1' else metric.shown_unit}"
         table.add_row(series.device, name, value, f"{local:%m-%d %H:%M:%S}")
-    return table
+    rest = f"  (+{len(latest) - lines}, 见看板 on the board)" if lines < len(latest) else ""
+    return Group(_title(f"{policy.mine.name.zh}  {policy.mine.name.en}{rest}"), table)
 
 
-def _alerts(raised: Sequence[Alert]) -> Table | Text:
+def _alerts(raised: Sequence[Alert]) -> Group | Text:
     if not raised:
-        return Text("报警 alerts: 尚无 none yet", style="italic")
-    table = _table("报警 alerts", "级别", "矿/设备 device", "规则 rule", "状况 condition", "处置 handling")
+        return _title("报警 alerts: 尚无 none yet")
+    table = _table("级别", "矿/设备 device", "规则 rule", "状况 condition", "处置 handling")
     for alert in raised:
         table.add_row(
             Text(alert.severity.value, style=_COLOUR[alert.severity]),
@@ -106,11 +105,16 @@ def _alerts(raised: Sequence[Alert]) -> Table | Text:
             _CONDITION[alert.condition],
             _HANDLING.get(alert.handling, alert.handling.value),
         )
-    return table
+    return Group(_title("报警 alerts"), table)
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _title(text: str) -> Text:
+    """One line: the title of a table would be broken at the width of the table."""
+    return Text(text, style="italic", no_wrap=True, overflow="ellipsis")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     return table

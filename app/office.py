@@ -26,6 +26,7 @@ from greenmine.ingest.journal import Journal, JournalClock, JournalReader
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.logins import Logins
+from greenmine.logs import configure_logs
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.store import dead_letters, schema
 from greenmine.store.state import StateDb
@@ -62,17 +63,24 @@ def office(home: Home) -> Iterator[Office]:
 
     Raises:
         ConfigError: there is no such home, or its holder does not answer.
+        StoreUnavailable: its files cannot be read or written.
     """
     home.must_exist()
     running = home.running_service()
     if running is not None:
         yield RemoteOffice(home, running["url"], running["token"])
         return
-    local = LocalOffice(home)
+    # Without this the parts of the service would log to standard output, which is for the answer.
+    configure_logs("warning")
     try:
-        yield local
-    finally:
-        local.close()
+        local = LocalOffice(home)
+        try:
+            yield local
+        finally:
+            local.close()
+    except SQLAlchemyError as error:
+        reason = str(error.__cause__ or error)
+        raise StoreUnavailable(f"the state {home.state} cannot be used: {reason}; look at its disk") from error
 
 
 @contextmanager
@@ -250,11 +258,13 @@ class LocalOffice:
         return self._administration.administer(operation, arguments, PRINCIPAL)
 
     def readings(self, selection: Selection) -> Iterator[Reading]:
-        """From the home's own store."""
+        """From the home's own store, after what still waited for it was written."""
+        self._write_out()
         return self._open_store().query(selection)
 
     def count(self, selection: Selection) -> int:
-        """From the home's own store."""
+        """From the home's own store, after what still waited for it was written."""
+        self._write_out()
         return self._open_store().count(selection)
 
     def close(self) -> None:

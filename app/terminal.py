@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.table import Table
 
 from greenmine.core.errors import GreenmineError, NotFound, Refused, UserError
 from greenmine.home import Home
+
+if TYPE_CHECKING:
+    from greenmine.settings import Settings
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 UNBOUNDED_COLUMNS = 400
@@ -76,11 +79,11 @@ def discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def the_home(option: Path | None) -> Home:
+def the_home(option: Path | None, settings: Settings | None = None) -> Home:
     """The home that a command works on."""
     from greenmine.settings import home_of
 
-    return Home(home_of(option))
+    return Home(home_of(option, settings))
 
 
 def print_json(document: Any) -> None:

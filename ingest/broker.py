@@ -138,8 +138,6 @@ class _CommitFirstHandler(BrokerProtocolHandler):
             elif publish_packet.qos != QOS_0:
                 # A repeat is journalled again and found to be a duplicate by its identity.
                 await self._send_packet(PubrecPacket.build(header.packet_id))
-        except ProtocolHandlerError:
-            return  # the connection ended before the acknowledgement was out; the client sends again
         finally:
             self._unacknowledged_bytes -= size
             self._fewer.set()
@@ -147,6 +145,12 @@ class _CommitFirstHandler(BrokerProtocolHandler):
     async def handle_pubrel(self, pubrel: PubrelPacket) -> None:
         """The message is on disk since its PUBREC, also when that was in an earlier connection."""
         await self._send_packet(PubcompPacket.build(pubrel.packet_id))
+
+    async def _send_packet(self, packet: Any) -> None:
+        try:
+            await super()._send_packet(packet)
+        except ProtocolHandlerError as error:  # amqtt's dress for a cancellation, which nobody would recognise
+            raise asyncio.CancelledError from error
 
     async def _journal(self, server: EmbeddedBroker, account: str, packet: PublishPacket) -> bool:
         """Returns when the publish is on disk: whether the account had the right to it."""
@@ -210,6 +214,8 @@ class _Broker(amqtt.broker.Broker):
         self._open.add(task)
         try:
             await self._client_connected(listener_name, StreamReaderAdapter(reader), adapter)
+        except asyncio.CancelledError:
+            return  # only by ourselves; asyncio would report a handler that ends cancelled as an error
         except Exception as error:  # noqa: BLE001 - one connection, whatever it did, is not the broker
             log.warning("broker: connection failed", error=repr(error))
         finally:

@@ -66,8 +66,12 @@ def subscribe(*filters: str, mid: int = 1, qos: int = 1) -> bytes:
 class RawClient:
     """A socket on which whole packets are sent and read."""
 
-    def __init__(self, port: int, *packets: bytes) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+    def __init__(self, port: int, *packets: bytes, receive_buffer: int | None = None) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(WAIT_S)
+        if receive_buffer is not None:  # counts only from before the connection
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
         self.send(*packets)
 
     def send(self, *packets: bytes) -> None:

@@ -34,7 +34,7 @@ from tests.service_rig import until
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 STATES = Account._fields
-ROWS_OF_EACH = 3_000
+ROWS_OF_EACH = 1_500
 
 
 def program(*arguments: str | Path, temporary: Path | None = None) -> subprocess.Popen[str]:
@@ -49,6 +49,8 @@ def program(*arguments: str | Path, temporary: Path | None = None) -> subprocess
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # A shell starts what is in its background with Ctrl-C ignored, and that is inherited: perhaps by these tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -91,7 +93,7 @@ def summary_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def test_the_headless_demo_shows_the_whole_way_of_an_alarm(tmp_path: Path) -> None:
-    found = summary_of(program("demo", "--headless", "--for", "24s", "--speed", "150", "--json", temporary=tmp_path))
+    found = summary_of(program("demo", "--headless", "--for", "16s", "--speed", "210", "--json", temporary=tmp_path))
     assert found["stored"] > 1_000
     assert min(found["alerts"].values()) >= 1, found
     home = Path(found["home"])
@@ -104,12 +106,13 @@ def test_the_headless_demo_shows_the_whole_way_of_an_alarm(tmp_path: Path) -> No
     assert whole[0]["id"] in (home / NOTICES_FILE).read_text(encoding="utf-8")
 
 
-def test_ctrl_c_in_the_middle_ends_in_good_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_the_middle_ends_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
     home = tmp_path / "home"
     process = program("demo", "--headless", "--for", "10m", "--speed", "300", "--json", "--home", home)
     try:
         wait_for_readings(home, process, 500)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         found = summary_of(process)
     finally:
         process.kill()
@@ -209,7 +212,7 @@ def cut(tmp_path: Path) -> Path:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared/data is not there")
 def test_the_public_measurements_raise_alerts(tmp_path: Path, cut: Path) -> None:
     found = summary_of(program("demo", "--data", cut, "--headless", "--json", "--home", tmp_path / "home"))
-    assert found["received"] > 30_000
+    assert found["received"] > 15_000
     raised = metrics_of(found["home"])
     assert {"pm10", "laeq"} <= raised
     assert raised & {"turbidity", "ph"}
@@ -258,7 +261,7 @@ def test_the_screen_fits_a_small_terminal_and_says_how_to_log_in(tmp_path: Path)
         for width, height in ((80, 24), (200, 60)):
             lines = lines_of(demo, width, height)
             text = "\n".join(lines)
-            assert len(lines) <= height
+            assert len(lines) <= height, text
             assert demo.service.web is not None
             assert demo.service.web.url in text
             assert str(demo.service.first_admin_password) in text

@@ -422,7 +422,7 @@ def test_administration_refuses_what_makes_no_sense(
 def test_an_operation_that_does_not_exist(home: Path, policies: Path) -> None:
     with (
         running(home, policies, with_mqtt=False, with_web=False) as service,
-        pytest.raises(NotFound, match="there is no operation .users.delete.; there are users"),
+        pytest.raises(NotFound, match=r"there is no operation .users\.delete.; there are users"),
     ):
         service.administration.administer("users.delete", {}, PRINCIPAL)
 

@@ -109,6 +109,12 @@ def test_an_inserted_entry_with_a_fitting_hash_breaks_the_one_after_it() -> None
     assert audit.verify([*TEN[:4], forged, *rest]).broken_no == 6
 
 
+def test_an_entry_edited_together_with_its_hash_breaks_the_one_after_it() -> None:
+    forged = chained(*(entry(n) for n in (1, 2, 3, 4, 99)))[-1]
+    report = audit.verify([*TEN[:4], forged, *TEN[5:]])
+    assert (report.broken_no, report.reason) == (6, "does not follow the entry before it")
+
+
 def test_a_cut_head_is_named() -> None:
     assert audit.verify(TEN[3:]).broken_no == 1
     assert audit.verify([row._replace(no=row.no - 3) for row in TEN[3:]]).broken_no == 1

@@ -72,6 +72,8 @@ def program(*arguments: str | Path, **changed: str) -> Iterator[subprocess.Popen
         encoding="utf-8",
         errors="replace",
         env=environment,
+        # A shell starts what is in its background with Ctrl-C ignored, and that is inherited: perhaps by these tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
@@ -402,6 +404,19 @@ def check_acts(home: Path) -> None:
     assert gm("audit", "verify", "--home", home).code == 0
 
 
+def test_a_disk_that_is_full_is_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def full(*_: object) -> None:
+        raise OperationalError("INSERT ...", {}, Exception()) from Exception("database or disk is full")
+
+    monkeypatch.setattr("greenmine.store.users.add", full)
+    done = gm("users", "add", "li", "--home", home)
+    assert (done.code, done.out) == (FAILED, "")
+    assert f"the state {home / 'state.db'} cannot be used: database or disk is full" in done.err
+    assert not Home(home).is_locked()
+
+
 def test_acts_on_a_stopped_home(home: Path) -> None:
     check_acts(home)
 
@@ -665,6 +680,8 @@ def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, served: Path, 
     config = tmp_path / "greenmine.yaml"
     config.write_text(f"policies: [{policies}]\n")
     assert gm("doctor", "--config", config, "--home", served).code == 0
+    config.write_text(f"policies: [{policies}]\nhome: {served}\n")
+    assert gm("doctor", "--config", config).code == 0, "the home that the settings name"
     config.write_text("polices: []\n")
     done = gm("doctor", "--config", config, "--home", served, "--json")
     assert done.code == FAILED

@@ -56,7 +56,7 @@ def test_the_window_is_open_at_its_old_end() -> None:
 
 
 def test_one_window_serves_a_shorter_rule() -> None:
-    window = filled(mean_of(window="10m"), (0, 100.0), (550, 10.0), (560, 20.0), (570, 30.0))
+    window = filled(mean_of(window="10m"), (0, 100.0), (510, 100.0), (550, 10.0), (560, 20.0), (570, 30.0))
     assert window.mean(mean_of(window="60s", coverage=0.5)) == 20.0
 
 

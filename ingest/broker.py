@@ -40,7 +40,7 @@ from greenmine.core.errors import ConfigError
 from greenmine.ingest.framing import PacketReader
 from greenmine.ingest.gate import Action, DeniedQuota, Gate
 from greenmine.ingest.journal_writer import JournalWriter, Submission
-from greenmine.ingest.record import Record, RecordFlag, RecordKind
+from greenmine.ingest.record import Record, RecordFlag, RecordKind, arrival_flags
 
 log = structlog.get_logger(__name__)
 
@@ -155,7 +155,7 @@ class _CommitFirstHandler(BrokerProtocolHandler):
     async def _journal(self, server: EmbeddedBroker, account: str, packet: PublishPacket) -> bool:
         """Returns when the publish is on disk: whether the account had the right to it."""
         topic, data = packet.topic_name or "", packet.data or b""
-        flags = _flags(packet)
+        flags = arrival_flags(packet.qos, packet.retain_flag, packet.dup_flag)
         allowed = server.gate.allows(account, Action.WRITE, topic)
         if not allowed:
             flags |= RecordFlag.DENIED
@@ -395,14 +395,3 @@ def _resolve(tokens: Sequence[asyncio.Future[None]]) -> None:
 def _server_of(plugins_manager: PluginManager[Any]) -> EmbeddedBroker:
     server: EmbeddedBroker = plugins_manager.context.greenmine
     return server
-
-
-def _flags(packet: PublishPacket) -> RecordFlag:
-    flags = RecordFlag.NONE
-    if packet.qos == QOS_0:
-        flags |= RecordFlag.QOS0
-    if packet.retain_flag:
-        flags |= RecordFlag.RETAIN
-    if packet.dup_flag:
-        flags |= RecordFlag.DUP
-    return flags

@@ -28,6 +28,18 @@ class RecordFlag(IntFlag):
     BAD_TOPIC = 16
 
 
+def arrival_flags(qos: int, retain: bool, dup: bool) -> RecordFlag:
+    """The flags that MQTT's own say of a message."""
+    flags = RecordFlag.NONE
+    if qos == 0:
+        flags |= RecordFlag.QOS0
+    if retain:
+        flags |= RecordFlag.RETAIN
+    if dup:
+        flags |= RecordFlag.DUP
+    return flags
+
+
 class Record(NamedTuple):
     """One thing that entered. `source` is the MQTT topic, or the principal of an act; `client` the MQTT account,
     or the ticket by which the answer to an act finds its way back."""

@@ -24,7 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from greenmine.core.errors import ConfigError
 from greenmine.ingest.journal_writer import JournalWriter, Submission
-from greenmine.ingest.record import Record, RecordFlag, RecordKind
+from greenmine.ingest.record import Record, RecordFlag, RecordKind, arrival_flags
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +189,7 @@ class Subscriber:
         self._on_link(up)
 
     def _message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:
-        flags = RecordFlag.NONE
+        flags = arrival_flags(message.qos, message.retain, message.dup)
         try:
             topic = message.topic
         except UnicodeDecodeError:
@@ -197,11 +197,6 @@ class Subscriber:
             flags |= RecordFlag.BAD_TOPIC
         if message.qos == 0:
             self.qos0 += 1
-            flags |= RecordFlag.QOS0
-        if message.retain:
-            flags |= RecordFlag.RETAIN
-        if message.dup:
-            flags |= RecordFlag.DUP
         self.received += 1
         record = Record(RecordKind.MESSAGE, topic, bytes(message.payload[:KEPT_BYTES]), "", int(flags))
         token = _Token(self._generation, message.mid, message.qos)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,6 +25,13 @@ VERSION = 1
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
+
+def _series_columns() -> list[Column[Any]]:
+    """The identity of a series, as `core.reading.Series` has it."""
+    texts = [Column(name, String, nullable=False) for name in ("mine", "device", "metric", "channel", "stat")]
+    return [*texts, Column("period_s", Integer, nullable=False)]
+
+
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
 
 account = Table(
@@ -39,12 +48,7 @@ series = Table(
     "series",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("mine", String, nullable=False),
-    Column("device", String, nullable=False),
-    Column("metric", String, nullable=False),
-    Column("channel", String, nullable=False),
-    Column("stat", String, nullable=False),
-    Column("period_s", Integer, nullable=False),
+    *_series_columns(),
     Column("newest_ns", BigInteger, nullable=False),
     Column("value", Float, nullable=False),
     Column("quality", Integer, nullable=False),
@@ -145,12 +149,7 @@ quarantine = Table(
     Column("id", _Id, primary_key=True),
     Column("at_ns", BigInteger, nullable=False),
     Column("record_id", BigInteger, nullable=False, index=True),
-    Column("mine", String, nullable=False),
-    Column("device", String, nullable=False),
-    Column("metric", String, nullable=False),
-    Column("channel", String, nullable=False),
-    Column("stat", String, nullable=False),
-    Column("period_s", Integer, nullable=False),
+    *_series_columns(),
     Column("time_ns", BigInteger, nullable=False),
     Column("value", Float),
     Column("quality", Integer, nullable=False),
@@ -164,12 +163,7 @@ conflict = Table(
     Column("id", _Id, primary_key=True),
     Column("at_ns", BigInteger, nullable=False),
     Column("record_id", BigInteger, nullable=False),
-    Column("mine", String, nullable=False),
-    Column("device", String, nullable=False),
-    Column("metric", String, nullable=False),
-    Column("channel", String, nullable=False),
-    Column("stat", String, nullable=False),
-    Column("period_s", Integer, nullable=False),
+    *_series_columns(),
     Column("time_ns", BigInteger, nullable=False),
     Column("kept", Float, nullable=False),
     Column("refused", Float, nullable=False),

@@ -221,7 +221,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps, st.sampled_from((0, 71, 74)), st.sampled_from((1, 7)))
 def test_any_disorder_keeps_the_first_and_counts_each(
     sent: list[tuple[str, int, float, int]], age_h: int, a_batch: int

@@ -213,7 +213,7 @@ def halting_after(state: StateDb, statements: int) -> Iterator[None]:
         event.remove(state._writer, "before_cursor_execute", count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scripts, st.sampled_from((1, 2, 7, 5000)))
 def test_which_batches_are_committed_together_changes_nothing(
     script: list[tuple[float, list[Said]]], records: int

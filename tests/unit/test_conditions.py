@@ -266,5 +266,5 @@ class ThresholdMachine(RuleBasedStateMachine):
         assert (self.state.phase is Condition.STALE) == self.opinion.stale
 
 
-ThresholdMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+ThresholdMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestThresholdMachine = ThresholdMachine.TestCase

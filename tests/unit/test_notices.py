@@ -236,7 +236,7 @@ def test_no_text_of_a_policy_can_act(words: str, kind: NoticeKind) -> None:
         assert json.loads(notice.payload)["mine"]["name"]["en"] == words, "machines are told what stands in the policy"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text(min_size=1, max_size=200))
 def test_nor_any_other(words: str) -> None:
     for notice in compose(hostile_policy(words), alert(), NoticeKind.RAISED, START_NS):

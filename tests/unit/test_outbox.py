@@ -35,7 +35,7 @@ def some(first: int, count: int) -> list[Reading]:
     return [Reading(pm10(), START_NS + n, float(n), 0) for n in range(first, first + count)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(readings, max_size=20))
 def test_readings_come_out_as_they_went_in(given_readings: list[Reading]) -> None:
     found = outbox.decode(outbox.encode(given_readings))

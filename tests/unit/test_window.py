@@ -99,7 +99,7 @@ def test_the_mean_of_equal_levels_is_that_level_to_the_last_bit(level: float, co
 levels = st.floats(-20, 200) | st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(levels, min_size=1, max_size=30), st.randoms())
 def test_an_energy_mean_lies_between_its_levels_whatever_their_order(values: list[float], any_: object) -> None:
     leq = energy_mean(values)

@@ -46,7 +46,10 @@ def run_scenario(
     policies: Annotated[
         list[Path] | None, typer.Option("--policies", help="Policy files; the examples if left out")
     ] = None,
-    speed: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds of scenario a second / 倍速")] = 1.0,
+    speed: Annotated[
+        float,
+        typer.Option(min=0.1, max=3600, help="Seconds of scenario a second; a service on real time wants 1 / 倍速"),
+    ] = 1.0,
     ca_file: Annotated[Path | None, typer.Option(help="Certificate authority for mqtts / 证书")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,6 +61,10 @@ def run_scenario(
     from greenmine.simulator.scenario import load_scenario
 
     chosen = load_scenario(scenario)
+    if speed > 1:
+        _tell(
+            "faster than time: a service on real time quarantines what is more than 5 minutes ahead; see `demo --speed`"
+        )
     mines = list(load_policies(policies or [EXAMPLES]).values())
     system = SystemClock()
     start_ns = chosen.start_ns(system.wall_ns())

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Protocol
 
 MAX_PACKET_BYTES = 256 * 1024 + 1024
-"""Of a body. A larger packet ends the connection before it is read, as mosquitto's message_size_limit does."""
+"""Of a body. A larger packet ends the connection before it is read, as mosquitto's max_packet_size does."""
 MAX_CONNECT_BYTES = 16 * 1024
 """Of the first packet, which comes from a stranger."""
 _LONGEST_LENGTH = 4

@@ -174,7 +174,7 @@ def test_mosquitto_gets_the_files_that_its_configuration_names() -> None:
         "allow_anonymous false",
         "persistence true",
         "autosave_interval 1",
-        "message_size_limit 262144",
+        "max_packet_size 263168",
         "listener 1883 127.0.0.1",
         "listener 8883",
         "tls_version tlsv1.2",

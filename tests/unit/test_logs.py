@@ -22,12 +22,14 @@ class Broken(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers = list(root.handlers)
-    root.handlers.clear()
     yield
-    root.handlers[:] = handlers
     structlog.reset_defaults()
+
+
+def configure_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the start of a program: without the handlers that pytest has put there."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    configure_logs("info")
 
 
 def test_an_event_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +64,7 @@ def test_standard_error_is_the_one_of_the_moment(
 def test_a_standard_error_that_is_gone_is_no_reason_to_end(
     stream: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure_logs("info")
+    configure_as_a_program(monkeypatch)
     monkeypatch.setattr(sys, "stderr", stream)
     structlog.get_logger("x").error("nobody hears this")
     try:
@@ -72,16 +74,18 @@ def test_a_standard_error_that_is_gone_is_no_reason_to_end(
     logging.getLogger("library").error("nor this")
 
 
-def test_configuring_again_adds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    for _ in range(3):
-        configure_logs("info")
+def test_configuring_again_adds_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_as_a_program(monkeypatch)
+    configure_logs("info")
     logging.getLogger("library").warning("once")
     assert capsys.readouterr().err.count("once") == 1
     assert len(logging.getLogger("amqtt.broker").filters) == 1
 
 
-def test_a_port_that_is_taken_is_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs("info")
+def test_a_port_that_is_taken_is_not_said_twice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_as_a_program(monkeypatch)
     logger = logging.getLogger("amqtt.broker")
     logger.error("Broker startup failed")
     logger.error("something else")

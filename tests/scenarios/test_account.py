@@ -221,7 +221,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps, st.sampled_from((0, 71, 74)), st.sampled_from((1, 7)))
 def test_any_disorder_keeps_the_first_and_counts_each(
     sent: list[tuple[str, int, float, int]], age_h: int, a_batch: int
@@ -252,7 +252,7 @@ def test_any_disorder_keeps_the_first_and_counts_each(
     assert {(r.series.device, r.time_ns): r.value for r in kept.readings()} == first
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.permutations(range(12)), st.data())
 def test_any_order_stores_the_same_readings(order: Sequence[int], data: st.DataObject) -> None:
     values = [float(n * n) for n in range(12)]
@@ -267,7 +267,7 @@ def test_any_order_stores_the_same_readings(order: Sequence[int], data: st.DataO
     assert account == Account(received=12 + len(copies), stored=12, duplicate=len(copies))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from((5.0, 60.0)), st.sampled_from((100.0, 140.0, 151.0, 200.0))), max_size=15),
     st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14), st.sampled_from((0, 0, -1, 1))), max_size=15),
@@ -340,7 +340,7 @@ hostile_records = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(hostile_records, max_size=6), st.booleans())
 def test_hostile_input_never_stops_good_input(records: list[Record], everything_usable: bool) -> None:
     """P15, whatever the policy lets through."""

@@ -98,7 +98,12 @@ saids = st.builds(
     st.integers(0, 5),
 )
 pauses_s = st.sampled_from((0.0, 0.3, 1.0, 5.0, 10.0, 10.0, 10.0, 31.0, 70.0, 301.0, 3700.0, 90_000.0, 200_000.0))
-scripts = st.lists(st.tuples(pauses_s, st.lists(saids, max_size=4)), min_size=3, max_size=22)
+scripts = st.lists(st.tuples(pauses_s, st.lists(saids, max_size=4)), min_size=3, max_size=18)
+
+
+sizes = st.sampled_from((1, 2, 7, 5000))
+crashes = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 120)), max_size=6)
+carryings = st.lists(st.booleans(), min_size=8, max_size=8)
 
 
 class Narrator:
@@ -213,8 +218,8 @@ def halting_after(state: StateDb, statements: int) -> Iterator[None]:
         event.remove(state._writer, "before_cursor_execute", count)
 
 
-@settings(max_examples=40, deadline=None)
-@given(scripts, st.sampled_from((1, 2, 7, 5000)))
+@settings(max_examples=25, deadline=None)
+@given(scripts, sizes)
 def test_which_batches_are_committed_together_changes_nothing(
     script: list[tuple[float, list[Said]]], records: int
 ) -> None:
@@ -256,7 +261,7 @@ class _Until(HeldJournal):
         return self.end
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(scripts)
 def test_a_restart_after_every_commit_changes_nothing(script: list[tuple[float, list[Said]]]) -> None:
     journal, expected = told(script)
@@ -268,11 +273,8 @@ def test_a_restart_after_every_commit_changes_nothing(script: list[tuple[float, 
         assert_same(state, expected)
 
 
-crashes = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 120)), max_size=6)
-
-
-@settings(max_examples=60, deadline=None)
-@given(scripts, crashes, st.sampled_from((1, 7, 5000)))
+@settings(max_examples=30, deadline=None)
+@given(scripts, crashes, sizes)
 def test_a_crash_at_any_statement_changes_nothing(
     script: list[tuple[float, list[Said]]], where: list[tuple[int, int]], records: int
 ) -> None:
@@ -291,7 +293,7 @@ def test_a_crash_at_any_statement_changes_nothing(
         assert_same(state, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scripts)
 def test_whatever_happens_the_parts_of_the_state_fit_each_other(script: list[tuple[float, list[Said]]]) -> None:
     with SPARE.state() as state:
@@ -427,8 +429,8 @@ def test_a_home_on_disk_is_the_same_after_crashes(tmp_path: Path) -> None:
     state.close()
 
 
-@settings(max_examples=30, deadline=None)
-@given(scripts, st.lists(st.booleans(), min_size=8, max_size=8), st.sampled_from((1, 7, 5000)))
+@settings(max_examples=20, deadline=None)
+@given(scripts, carryings, sizes)
 def test_what_rests_in_the_store_does_not_depend_on_when_it_was_carried_there(
     script: list[tuple[float, list[Said]]], carried: list[bool], records: int
 ) -> None:
@@ -498,3 +500,19 @@ class TestWindowsSurvive:
             s.tick(1).batch(activation(policy([mean(window="200h", coverage=0.00001)])))
             s.say(5000)
             assert s.the_alert().value == pytest.approx((13 * 100 + 5000) / 14)
+
+
+OFTEN = (
+    (test_which_batches_are_committed_together_changes_nothing, (scripts, sizes)),
+    (test_a_restart_after_every_commit_changes_nothing, (scripts,)),
+    (test_a_crash_at_any_statement_changes_nothing, (scripts, crashes, sizes)),
+    (test_whatever_happens_the_parts_of_the_state_fit_each_other, (scripts,)),
+    (test_what_rests_in_the_store_does_not_depend_on_when_it_was_carried_there, (scripts, carryings, sizes)),
+)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("test", "strategies"), OFTEN, ids=[test.__name__ for test, _ in OFTEN])
+def test_the_same_with_many_scripts(test: Any, strategies: tuple[st.SearchStrategy[Any], ...]) -> None:
+    settings(max_examples=1000, deadline=None)(given(*strategies)(test.hypothesis.inner_test))()

@@ -130,7 +130,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, policies: Path) -> Path:
-    """A stopped home with something of everything in it, which tests only read."""
+    """A stopped home with something of everything in it, which tests only read or fail to change."""
     home = tmp_path_factory.mktemp("filled") / "home"
     with running(home, policies, with_web=False) as service:
         fill(service)
@@ -498,9 +498,9 @@ def test_files_through_the_service(served: Path, tmp_path: Path) -> None:
         (f"2026-11-01T08:00:00Z,{MINE},dust-1,pm10,1,2,3", "in.csv:3: has more fields"),
     ],
 )
-def test_a_row_that_cannot_be_imported_names_its_line(home: Path, tmp_path: Path, row: str, said: str) -> None:
+def test_a_row_that_cannot_be_imported_names_its_line(filled: Path, tmp_path: Path, row: str, said: str) -> None:
     path = csv_of(tmp_path, f"2026-11-01T08:00:00Z,{MINE},dust-1,pm10,1", row)
-    done = gm("readings", "import", path, "--home", home)
+    done = gm("readings", "import", path, "--home", filled)
     assert done.code == BAD_INPUT
     assert said in done.err
 
@@ -515,19 +515,19 @@ def test_a_row_that_cannot_be_imported_names_its_line(home: Path, tmp_path: Path
         (b"time,mine,device,metric,value\n2026-11-01T08:00:00Z,\xb5\xf1,d,pm10,1\n", "UTF-8"),
     ],
 )
-def test_files_that_are_no_readings(home: Path, tmp_path: Path, content: bytes, said: str) -> None:
+def test_files_that_are_no_readings(filled: Path, tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "in.csv"
     path.write_bytes(content)
-    done = gm("readings", "import", path, "--home", home)
+    done = gm("readings", "import", path, "--home", filled)
     assert done.code == BAD_INPUT
     assert said in done.err
 
 
 @pytest.mark.parametrize("name", ["nosuch.csv", "nosuch.parquet", "folder", "text.parquet"])
-def test_files_that_cannot_be_read(home: Path, tmp_path: Path, name: str) -> None:
+def test_files_that_cannot_be_read(filled: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.parquet").write_text("not a parquet file")
-    done = gm("readings", "import", tmp_path / name, "--home", home)
+    done = gm("readings", "import", tmp_path / name, "--home", filled)
     assert done.code == BAD_INPUT
     assert name in done.err
 

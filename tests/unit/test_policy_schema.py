@@ -13,7 +13,7 @@ from greenmine.policy.load import EXAMPLES
 from greenmine.policy.schema import json_schema
 from greenmine.policy.yaml import parse_yaml, read_yaml
 
-FILES = sorted(EXAMPLES.rglob("*.yaml"))
+FILES = sorted([*EXAMPLES.glob("*.yaml"), *EXAMPLES.glob("regions/*.yaml")])
 
 
 @pytest.fixture(scope="module")

@@ -344,7 +344,11 @@ def test_interrupted_while_it_starts_it_lets_go(tmp_path: Path, monkeypatch: pyt
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo.service, "_start_mqtt", interrupted)
+    def waits(_: float) -> bool:
+        raise AssertionError("nobody judges, so this would wait for nothing")
+
+    monkeypatch.setattr(demo.service.thread, "start", interrupted)
+    monkeypatch.setattr(demo.service, "drain", waits)
     with pytest.raises(KeyboardInterrupt):
         demo.start()
     assert demo.finish()["received"] == 0

@@ -152,6 +152,53 @@ def test_acts_on_a_stopped_home_count_and_the_next_start_goes_on(home: Path, pol
         assert service.store.count(EVERYTHING) == 2
 
 
+def test_an_offline_act_tells_the_timers_that_nobody_was_listening(home: Path, policies: Path) -> None:
+    with running(home, policies) as service, publisher_of(service) as publisher:
+        send(publisher, 301.5, 40)
+        alert_id = raised(service)
+    with office(Home(home)) as desk:
+        desk.act(Act(ActKind.NOTE, PRINCIPAL, alert_id, "first"))
+        desk.act(Act(ActKind.NOTE, PRINCIPAL, alert_id, "second"))
+    with state_of(Home(home)) as connection:
+        starts = [row.body for row in audit.rows(connection) if row.action == "service.start"]
+    assert ['"offline":true' in body.replace(" ", "") for body in starts] == [False, True]
+
+
+def test_what_waits_for_the_store_is_counted_offline(
+    home: Path, policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(Home(home), settings_of(), load_policies([policies]))
+    monkeypatch.setattr(service.store_writer, "run_available", lambda: 0)
+    try:
+        service.start(with_web=False)
+        with publisher_of(service) as publisher:
+            send(publisher, 40.0, 40)
+            until(lambda: service.state.account().pending == 1)
+    finally:
+        service.stop()
+    with office(Home(home)) as desk:
+        assert desk.count(EVERYTHING) == 1
+        assert [reading.value for reading in desk.readings(EVERYTHING)] == [40.0]
+
+
+def test_what_was_journalled_but_not_judged_is_judged_offline(
+    home: Path, policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(Home(home), settings_of(), load_policies([policies]))
+    try:
+        service.start(with_web=False)
+        with publisher_of(service) as publisher:
+            monkeypatch.setattr(service.pipeline, "run_available", lambda: 0)  # as if it were killed here
+            send(publisher, 301.5, 40)
+    finally:
+        service.stop()
+    assert service.pipeline.cursor > 0
+    with office(Home(home)) as desk:
+        assert desk.count(EVERYTHING) == 1
+    with state_of(Home(home)) as connection:
+        assert alerts.counts(connection)["raised"] == 1
+
+
 def test_who_only_asks_leaves_no_trace(home: Path, policies: Path) -> None:
     with running(home, policies, with_mqtt=False, with_web=False):
         pass

@@ -146,7 +146,7 @@ def _checked_fact(body: dict[str, Any], state: JudgeState) -> dict[str, Any]:
 def _is_plain_json(value: dict[str, Any]) -> bool:
     try:
         json.dumps(value, allow_nan=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

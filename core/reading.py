@@ -22,13 +22,20 @@ class Series(NamedTuple):
 class Reading(NamedTuple):
     """One value of a series at a source time (the start of the period), in the metric's canonical unit.
 
-    `value` is None only for a value that the sender reported as missing; such a reading is quarantined.
+    `value` is None only for a value that the sender reported as missing; such a reading is quarantined. `calibrated` is
+    the value after the calibration in force at its time; where there is one, it is the one judged.
     """
 
     series: Series
     time_ns: int
     value: float | None
     quality: int = 0
+    calibrated: float | None = None
+
+    @property
+    def judged_value(self) -> float | None:
+        """The calibrated value where there is one, else the raw one."""
+        return self.value if self.calibrated is None else self.calibrated
 
 
 def field_name(metric: str, stat: str, period_s: int) -> str:

@@ -33,9 +33,20 @@ class RefusedItem(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+class DeviceHealth(NamedTuple):
+    """What a message says of its device and its link, for the commissioning view; None where it says nothing."""
+
+    rssi_dbm: float | None = None
+    snr_db: float | None = None
+    battery_v: float | None = None
+    battery_percent: float | None = None
+
+
+@dataclass(slots=True)
 class Decoded:
-    """All of a payload."""
+    """All of a payload. In formats of other networks `Item.device` is that network's own name of the device (MN, device
+    EUI, edge node) and `Item.metric` may be a name as sent; both are mapped by the policy before admission."""
 
     items: list[Item] = field(default_factory=list)
     refused: list[RefusedItem] = field(default_factory=list)
+    health: DeviceHealth | None = None

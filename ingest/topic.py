@@ -13,37 +13,54 @@ LONGEST = 256
 
 
 class TopicKind(StrEnum):
-    """What follows the device in the topic."""
+    """What a message is: for our own topics what follows the device, for others whose format it is."""
 
     UP = "up"
     SENML = "up/senml"
     HJ212 = "up/hj212"
     ACTIVITY = "activity"
     DOWN = "down"
+    SPARKPLUG = "sparkplug"
+    CHIRPSTACK = "chirpstack"
+    TTS = "tts"
+    HJ212_TCP = "hj212-tcp"
+
+    @property
+    def is_bridged(self) -> bool:
+        """Whether the topic names no mine and device of ours: the policies' address maps do."""
+        return self in _BRIDGED
+
+
+_BRIDGED = frozenset((TopicKind.SPARKPLUG, TopicKind.CHIRPSTACK, TopicKind.TTS, TopicKind.HJ212_TCP))
 
 
 class Topic(NamedTuple):
-    """A parsed topic."""
+    """A parsed topic. Of a bridged kind `mine` and `device` are empty."""
 
     mine: str
     device: str
     kind: TopicKind
 
 
-_KINDS = {kind.value: kind for kind in TopicKind}
+_KINDS = {kind.value: kind for kind in TopicKind if not kind.is_bridged}
+_SPARKPLUG_TYPES = frozenset(f"{level}{what}" for level in "ND" for what in ("BIRTH", "DEATH", "DATA", "CMD"))
 
 
 def parse_topic(topic: str) -> Topic:
-    """`mines/{mine}/{device}/{kind}`.
+    """`mines/{mine}/{device}/{kind}`, `spBv1.0/...`, `application/+/device/+/event/up`, `v3/+/devices/+/up`, or
+    `hj212-tcp/{MN}`, under which the listener for HJ 212 journals a frame.
 
     Raises:
         DecodeRefused: `topic_too_long`, `topic_shape`, `topic_empty_level`, `device_id_charset`.
     """
     if len(topic) > LONGEST:
         raise DecodeRefused("topic_too_long", f"{len(topic)} characters; the most is {LONGEST}")
-    if not topic.startswith("mines/"):
-        raise DecodeRefused("topic_shape", "a topic begins with mines/")
     levels = topic.split("/")
+    bridged = _bridged_kind(levels)
+    if bridged is not None:
+        return Topic("", "", bridged)
+    if not topic.startswith("mines/"):
+        raise DecodeRefused("topic_shape", "a topic begins with mines/, or is one of a bridge that is known")
     if "" in levels:
         raise DecodeRefused("topic_empty_level", "a level of the topic is empty")
     for level in levels[1:3]:
@@ -53,3 +70,18 @@ def parse_topic(topic: str) -> Topic:
     if len(levels) < 4 or kind is None:
         raise DecodeRefused("topic_shape", "expected mines/{mine}/{device}/up, up/senml, up/hj212 or activity")
     return Topic(levels[1], levels[2], kind)
+
+
+def _bridged_kind(levels: list[str]) -> TopicKind | None:
+    match levels:
+        case ["spBv1.0", "STATE", _]:
+            return TopicKind.SPARKPLUG
+        case ["spBv1.0", _, what, _, *device] if what in _SPARKPLUG_TYPES and len(device) == (what[0] == "D"):
+            return TopicKind.SPARKPLUG
+        case ["application", _, "device", _, "event", "up"]:
+            return TopicKind.CHIRPSTACK
+        case ["v3", _, "devices", _, "up"]:
+            return TopicKind.TTS
+        case ["hj212-tcp", _]:
+            return TopicKind.HJ212_TCP
+    return None

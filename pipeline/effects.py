@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from greenmine.core.account import Account
 from greenmine.core.act import ActResult
 from greenmine.core.alert import Alert, Transition
+from greenmine.core.downlink import Downlink
 from greenmine.core.errors import GreenmineError
 from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
@@ -128,6 +129,7 @@ class Effects:
     transitions: list[Transition] = field(default_factory=list)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    downlinks: list[Downlink] = field(default_factory=list)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

@@ -151,7 +151,7 @@ class Address(Section):
 
     dev_eui: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{16}$", strict=True)] | None = None
     mn: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_]{1,24}$", strict=True)] | None = None
-    edge: Annotated[str, StringConstraints(pattern=r"^[^/+#]{1,64}/[^/+#]{1,64}$", strict=True)] | None = None
+    edge: Annotated[str, StringConstraints(pattern=r"^[^/+#]{1,64}(/[^/+#]{1,64}){1,2}$", strict=True)] | None = None
 
 
 class Device(Section):

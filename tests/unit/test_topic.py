@@ -31,6 +31,22 @@ def test_the_topics_of_the_contract(topic: str, kind: TopicKind) -> None:
 
 
 @pytest.mark.parametrize(
+    ("topic", "kind"),
+    [
+        ("spBv1.0/mine-a/NBIRTH/gw01", TopicKind.SPARKPLUG),
+        ("spBv1.0/mine-a/DDATA/gw01/soil07", TopicKind.SPARKPLUG),
+        ("spBv1.0/STATE/host", TopicKind.SPARKPLUG),
+        ("application/7/device/a84041b2c1841f3d/event/up", TopicKind.CHIRPSTACK),
+        ("v3/mine-soil@tenant/devices/soil07/up", TopicKind.TTS),
+        ("hj212-tcp/010000A8900016F000169DC0", TopicKind.HJ212_TCP),
+    ],
+)
+def test_topics_of_bridges_name_no_mine(topic: str, kind: TopicKind) -> None:
+    assert parse_topic(topic) == Topic("", "", kind)
+    assert kind.is_bridged
+
+
+@pytest.mark.parametrize(
     ("topic", "word"),
     [
         ("", "topic_shape"),
@@ -38,7 +54,11 @@ def test_the_topics_of_the_contract(topic: str, kind: TopicKind) -> None:
         ("Mines/m1/d1/up", "topic_shape"),
         ("minesx/m1/d1/up", "topic_shape"),
         ("/mines/m1/dev1/up", "topic_shape"),
-        ("spBv1.0/g/DDATA/e/d", "topic_shape"),
+        ("spBv1.0/g/DDATA/e", "topic_shape"),
+        ("spBv1.0/g/NDATA/e/d", "topic_shape"),
+        ("spBv1.0/g/XDATA/e/d", "topic_shape"),
+        ("application/1/device/a84041b2c1841f3d/event/join", "topic_shape"),
+        ("v3/app@t/devices/d/down/ack", "topic_shape"),
         ("mines/m1", "topic_shape"),
         ("mines/m1/dev1", "topic_shape"),
         ("mines/m1/dev1/up/extra/x/y", "topic_shape"),
@@ -84,7 +104,7 @@ def test_the_longest_valid_topic_is_within_the_limit() -> None:
     assert len(topic) <= LONGEST
 
 
-@given(IDENTIFIERS, IDENTIFIERS, st.sampled_from(TopicKind))
+@given(IDENTIFIERS, IDENTIFIERS, st.sampled_from([kind for kind in TopicKind if not kind.is_bridged]))
 def test_every_topic_of_the_form_is_taken_apart_as_it_was_put_together(mine: str, device: str, kind: TopicKind) -> None:
     assert parse_topic(f"mines/{mine}/{device}/{kind.value}") == Topic(mine, device, kind)
 

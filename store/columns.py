@@ -103,8 +103,10 @@ def unpack(blob: bytes) -> Columns:
         odd=unpack_odd(blob[_HEADER.size : middle]),
         runs=[Run(*one) for one in _RUN.iter_unpack(blob[middle:start])],
     )
-    for place, column in enumerate((columns.series, columns.times, columns.values)):
-        from_bytes(column, blob[start + 8 * count * place : start + 8 * count * (place + 1)])
+    size = 8 * count
+    from_bytes(columns.series, blob[start : start + size])
+    from_bytes(columns.times, blob[start + size : start + 2 * size])
+    from_bytes(columns.values, blob[start + 2 * size :])
     return columns
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from greenmine.core.errors import DecodeRefused
@@ -24,13 +25,14 @@ class FaultyObject(dict[str, Any]):
     fields: int = 0
 
 
-def parse_json(payload: bytes, most_entries: int | None = None) -> tuple[Any, bool]:
+def parse_json(payload: bytes, explain: Callable[[Any], None] | None = None) -> tuple[Any, bool]:
     """The document, and whether it has \\u escapes (which may hide half of a surrogate pair). Numbers may be NaN or
-    infinite, and integers of more than 20 digits are 2**64: beyond 64 bits in any case.
+    infinite, and integers of more than 20 digits are 2**64: beyond 64 bits in any case. `explain` looks at the document
+    of an oversized payload and may refuse it for a deeper reason.
 
     Raises:
-        DecodeRefused: `empty size encoding json depth`; `too_many_fields` and, with `most_entries`,
-            `too_many_records` where that is the deeper reason of an oversized payload.
+        DecodeRefused: `empty size encoding json depth`; of an oversized payload also `too_many_fields`, and what
+            `explain` says.
     """
     if not payload:
         raise DecodeRefused("empty", "zero bytes")
@@ -50,8 +52,8 @@ def parse_json(payload: bytes, most_entries: int | None = None) -> tuple[Any, bo
         raise too_large if oversize else DecodeRefused("json", f"{error.msg} at character {error.pos}") from error
     if oversize:
         check_nesting(document, 1)
-        if most_entries is not None and isinstance(document, list) and len(document) > most_entries:
-            raise DecodeRefused("too_many_records", f"{len(document)} records; the most is {most_entries}")
+        if explain is not None:
+            explain(document)
         raise too_large
     return document, "\\u" in text
 

@@ -45,8 +45,8 @@ def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
         shown = ", ".join(name[:64] for name in unknown[:MOST_SHOWN])
         more = f" and {len(unknown) - MOST_SHOWN} more" if len(unknown) > MOST_SHOWN else ""
         ours.refused.append(RefusedItem("unknown_field", f"the device's codec knows nothing of {shown}{more}"))
-    if decoded.frame is not None and decoded.frame_item is not None:
-        _read_bytes(decoded.frame, decoded.frame_item, codec, ours)
+    if decoded.frame is not None and decoded.sender is not None:
+        _read_bytes(decoded.frame, decoded.sender, codec, ours)
     return ours
 
 
@@ -86,10 +86,11 @@ def _add(ours: Decoded, one: Item | RefusedItem) -> None:
 
 def _read_bytes(frame: Frame, like: Item, codec: Codec, ours: Decoded) -> None:
     wanted = [one for one in codec.bytes_ if one.port in (None, frame.port)]
-    if not wanted:
-        on_port = f" of port {frame.port}" if codec.bytes_ else ""
-        detail = f"neither the network nor the device's codec reads the {len(frame.payload)} bytes{on_port}"
+    if not codec.bytes_:
+        detail = f"neither the network nor the device's codec reads the {len(frame.payload)} bytes"
         raise DecodeRefused("no_codec", detail)
+    if not wanted:
+        ours.notes.append(f"the device's codec reads nothing of port {frame.port}")
     for one in wanted:
         raw = frame.payload[one.at : one.at + one.length]
         if len(raw) < one.length:

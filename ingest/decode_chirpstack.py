@@ -27,13 +27,12 @@ def decode_chirpstack(payload: bytes) -> Decoded:
     time_ns = from_rfc3339(text(event, "time"))
     seq = count(event, "fCnt", MAX_COUNTER)
     like = Item(device, "", "", "inst", 0, time_ns, None, None, 0, seq, session(event, "devAddr"))
-    decoded = Decoded(health=signal(event.get("rxInfo")))
+    decoded = Decoded(health=signal(event.get("rxInfo")), sender=like)
     fields = section(event, "object", required=False)
     if fields:
         add_fields(fields, like, decoded)
     elif event.get("data"):
         decoded.frame = Frame(frame_bytes(event["data"]), count(event, "fPort", MAX_PORT))
-        decoded.frame_item = like
     else:
         raise DecodeRefused("empty", "the uplink has neither object nor data")
     return decoded

@@ -92,7 +92,9 @@ def _metric(
     if name is None and metric.alias is None:
         raise DecodeRefused("missing_field", "a metric has neither name nor alias")
     if name == BD_SEQ:
-        message.bd_seq = metric.value if isinstance(metric.value, int) else None
+        if not isinstance(metric.value, int) or not 0 <= metric.value < 1 << 63:
+            raise DecodeRefused("range", "bdSeq is an integer from 0")
+        message.bd_seq = metric.value
         return
     if name is not None and name.startswith(NOT_READINGS):
         return

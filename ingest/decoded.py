@@ -63,7 +63,7 @@ class Decoded:
     """All of a payload. In formats of other networks `Item.device` is that network's own name of the device (MN, device
     EUI, edge node) and `Item.metric` may be a name as sent; both are mapped by the policy before admission.
 
-    `frame` goes with `frame_item`, an item without name and value that has the frame's device, time and sequence.
+    `frame` goes with `sender`, an item without name and value that has the message's device, time and sequence.
     `notes` say what of the payload was passed over, for people.
     """
 
@@ -72,5 +72,5 @@ class Decoded:
     health: DeviceHealth | None = None
     unreadable: list[Unreadable] = field(default_factory=list)
     frame: Frame | None = None
-    frame_item: Item | None = None
+    sender: Item | None = None
     notes: list[str] = field(default_factory=list)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, update
 
+from greenmine.pipeline import edge_nodes
 from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
 from greenmine.store import alerts, audit, outbox, schema
 from greenmine.store.state import StateDb, add_to_account, set_meta
@@ -31,6 +32,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         alerts.save(connection, fx.alerts.values())
         alerts.append_transitions(connection, fx.transitions)
         _notices(connection, fx)
+        edge_nodes.save(connection, fx.edge_nodes.values())
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push(connection, fx.store, check_store=False)

@@ -12,6 +12,7 @@ from greenmine.core.reading import Series
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
 from greenmine.pipeline.effects import Identity, KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series
 from greenmine.rules.conditions import ConditionState
@@ -76,6 +77,7 @@ class JudgeState:
     registry: Registry = field(default_factory=lambda: Registry.of([]))
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
 
     def set_policies(
         self, policies: dict[str, Policy], past: Past, uncommitted: Mapping[tuple[int, int], Identity]

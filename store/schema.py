@@ -215,6 +215,27 @@ notice = Table(
     Index("notice_due", "state", "next_ns"),
 )
 
+edge_node = Table(
+    "edge_node",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("online", Boolean, nullable=False),
+    Column("bd_seq", BigInteger),
+    Column("seq", Integer),
+    Column("rebirth_asked_ns", BigInteger),
+)
+"""Sparkplug edge nodes, `group/edge`, and their sessions."""
+
+edge_birth = Table(
+    "edge_birth",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("record_id", BigInteger, nullable=False),
+    Column("aliases", Text, nullable=False),
+)
+"""Births that are in force, by node and device ('' is the node itself); `aliases` is JSON, `[[alias, name, type]]`."""
+
 fact = Table(
     "fact",
     metadata,

@@ -77,6 +77,18 @@ class Registry:
         return entry.settings.get(series[2:]) if entry else None
 
 
+def subscribed_topics(policies: Iterable[Policy]) -> list[str]:
+    """The filters that bring in what these policies' devices send: our own tree, and that of each network in which one
+    has an address."""
+    addresses = [device.address for policy in policies for device in policy.devices if device.address is not None]
+    found = ["mines/#"]
+    if any(address.dev_eui is not None for address in addresses):
+        found += ["application/+/device/+/event/up", "v3/+/devices/+/up"]
+    if any(address.edge is not None for address in addresses):
+        found.append("spBv1.0/#")
+    return found
+
+
 def _addresses(device: Device) -> Iterator[tuple[str, str]]:
     named = device.address
     if named is None:

@@ -317,4 +317,5 @@ device_account = Table(
     Column("created_ns", BigInteger, nullable=False),
     Column("revoked_ns", BigInteger),
 )
-"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty."""
+"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty, for bridges mine is and
+device is the network."""

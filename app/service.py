@@ -25,6 +25,7 @@ from greenmine.core.latest import ChangeListener
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
+from greenmine.devices import StateDevices
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
@@ -350,7 +351,8 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock)
+        devices = StateDevices(self.state)
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, devices)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()
         self._lock.announce(self.web.url, self._secrets.make("service-token"))

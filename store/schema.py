@@ -221,6 +221,31 @@ fact = Table(
     Index("fact_mine", "mine", "kind", "subject"),
 )
 
+waiting_device = Table(
+    "waiting_device",
+    metadata,
+    Column("network", String, primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("first_seen_ns", BigInteger, nullable=False),
+    Column("last_seen_ns", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    Column("values", Text, nullable=False),
+    Column("sample", Text, nullable=False),
+)
+"""Devices that nobody has registered, until a person approves or rejects them."""
+
+muted_device = Table(
+    "muted_device",
+    metadata,
+    Column("network", String, primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("by", String, nullable=False),
+)
+"""Addresses that a person rejected; they do not wait again."""
+
 policy_version = Table(
     "policy_version",
     metadata,

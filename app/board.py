@@ -9,6 +9,7 @@ from sqlalchemy import select
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.latest import Latest
 from greenmine.core.reading import Series
+from greenmine.ingest.calibration import Calibrations
 from greenmine.policy.model import Policy
 from greenmine.store import alerts, schema
 from greenmine.store.state import StateDb
@@ -17,9 +18,15 @@ from greenmine.store.state import StateDb
 class StateBoard:
     """What was committed last."""
 
-    def __init__(self, state: StateDb, policies: Callable[[], Mapping[str, Policy]]) -> None:
+    def __init__(
+        self,
+        state: StateDb,
+        policies: Callable[[], Mapping[str, Policy]],
+        calibrations: Callable[[], Calibrations],
+    ) -> None:
         self._state = state
         self._policies = policies
+        self._calibrations = calibrations
 
     def policies(self) -> Mapping[str, Policy]:
         """Active policies by mine id."""
@@ -30,7 +37,7 @@ class StateBoard:
         table = schema.series
         query = select(table).where(table.c.mine == mine, table.c.newest_ns > 0).order_by(table.c.id)
         with self._state.reading() as connection:
-            return [
+            found = [
                 Latest(
                     Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s),
                     row.newest_ns,
@@ -40,6 +47,8 @@ class StateBoard:
                 )
                 for row in connection.execute(query)
             ]
+        calibrations = self._calibrations()
+        return [one._replace(calibrated=calibrations.value(one.series, one.time_ns, one.value)) for one in found]
 
     def alerts(self, mine: str | None = None, open_only: bool = False, limit: int = 500) -> list[Alert]:
         """Alerts, newest raise first."""

@@ -28,6 +28,7 @@ from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.logins import Logins
 from greenmine.logs import configure_logs
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.recalibrate import Recalibrator, is_waiting
 from greenmine.store import dead_letters, schema
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
@@ -294,8 +295,12 @@ class LocalOffice:
 
     def _write_out(self) -> None:
         """Only the embedded store: readings for an external one wait for its service."""
-        if self._home.readings.exists() and self._state.account().pending:
+        if not self._home.readings.exists():
+            return
+        if self._state.account().pending:
             StoreWriter(self._state, self._open_store(), self._clock).run_available()
+        if is_waiting(self._state):
+            Recalibrator(self._state, self._open_store()).run_available()
 
     def _open_store(self) -> ReadingStore:
         if self._store is None:
@@ -331,7 +336,8 @@ def _query(selection: Selection) -> str:
 
 def _reading(record: dict[str, Any]) -> Reading:
     series = Series(*(record[name] for name in Series._fields))
-    return Reading(series, from_rfc3339(record["time"]), record["value"], int(from_names(record["quality"])))
+    quality = int(from_names(record["quality"]))
+    return Reading(series, from_rfc3339(record["time"]), record["value"], quality, record.get("calibrated"))
 
 
 def _problem(response: urllib3.BaseHTTPResponse) -> GreenmineError:

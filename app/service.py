@@ -37,6 +37,7 @@ from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.recalibrate import Recalibrator
 from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
@@ -134,6 +135,7 @@ class Service:
         self.thread = PipelineThread(self.pipeline, self._fail)
         self._acts = ActDesk(self.pipeline, self.writer)
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
+        self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
@@ -148,7 +150,11 @@ class Service:
             settings.mqtt.accounts_dir,
             lambda: self.operations.checks(),
         )
-        self.board = StateBoard(self.state, lambda: self.pipeline.judge.state.policies)
+        self.board = StateBoard(
+            self.state,
+            lambda: self.pipeline.judge.state.policies,
+            lambda: self.pipeline.judge.state.devices.calibrations,
+        )
         self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
 
     def start(self, with_mqtt: bool = True, with_web: bool = True) -> None:

@@ -28,8 +28,11 @@ class Registry:
     Device EUIs are in lower case."""
 
     @classmethod
-    def of(cls, policies: Iterable[Policy]) -> Registry:
-        """The registry that these policies describe."""
+    def of(
+        cls, policies: Iterable[Policy], approvals: Mapping[tuple[str, str], tuple[str, str]] | None = None
+    ) -> Registry:
+        """The registry that these policies describe, and what people approved beside them: an address that a policy
+        names is the policy's, and an approval of a device that no policy names any more does nothing."""
         devices: dict[tuple[str, str], DeviceEntry] = {}
         ahead: dict[str, int] = {}
         addresses: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -43,6 +46,9 @@ class Registry:
                 devices[mine, device.id] = DeviceEntry(device.gateway, settings.get(device.id, {}))
                 for address in _addresses(device):
                     addresses[address] = None if address in addresses else (mine, device.id)
+        for approved, named in (approvals or {}).items():
+            if named in devices:
+                addresses.setdefault(approved, named)
         return cls(devices, ahead, addresses)
 
     def setting(self, series: Series) -> MetricSetting | None:

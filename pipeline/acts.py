@@ -12,9 +12,12 @@ from greenmine.core.alert import Alert
 from greenmine.core.errors import Conflict, NotFound, Refused
 from greenmine.core.fact import Fact, FactKind
 from greenmine.core.identifier import is_identifier
+from greenmine.ingest.device_facts import KINDS
+from greenmine.ingest.fact_body import check_fact_body
 from greenmine.ingest.record import Batch
 from greenmine.pipeline.effects import Effects, KeptResult
 from greenmine.pipeline.intake import Intake
+from greenmine.pipeline.recalibrate import stale_spans
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.pipeline.watch import Watch
 from greenmine.store.audit import AuditEntry
@@ -102,10 +105,18 @@ class Acts:
             reason=body["reason"],
             body=json.dumps(body["body"], ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False),
         )
-        self._state.next_fact_id += 1
-        fx.facts.append(fact)
-        fx.audit.append(AuditEntry(batch.clock_ns, act.principal, "fact.add", f"fact:{fact.id}", fact._asdict()))
+        self._record(fact, fx)
         return ActResult(detail={"id": fact.id})
+
+    def _record(self, fact: Fact, fx: Effects) -> None:
+        """Take a fact in: it counts from now on, and what is stored is brought up to it later."""
+        state = self._state
+        state.next_fact_id += 1
+        fx.facts.append(fact)
+        fx.audit.append(AuditEntry(fact.recorded_at_ns, fact.by, "fact.add", f"fact:{fact.id}", fact._asdict()))
+        corrected = state.devices.known(json.loads(fact.body).get("corrects", 0))
+        state.take_fact(fact, self._past, fx.seen)
+        fx.recalibrations += [span for one in (fact, corrected) if one is not None for span in stale_spans(one)]
 
     def _replay(self, act: Act, batch: Batch, fx: Effects) -> ActResult:
         ids = act.body.get("record_ids")
@@ -140,7 +151,18 @@ def _checked_fact(body: dict[str, Any], state: JudgeState) -> dict[str, Any]:
         raise Refused("fact_reason", "say why, in at most 2000 characters")
     if not isinstance(body["body"], dict) or not _is_plain_json(body["body"]):
         raise Refused("fact_body", "body is a JSON object, and its numbers are finite")
+    kind = FactKind(body["kind"])
+    check_fact_body(kind, subject, body["body"], state.policies[body["mine"]])
+    if kind in KINDS and "corrects" in body["body"]:
+        _check_corrected(body, state.devices.known(body["body"]["corrects"]))
     return body
+
+
+def _check_corrected(body: dict[str, Any], corrected: Fact | None) -> None:
+    device = body["subject"].split("/")[0]
+    about = None if corrected is None else (corrected.mine, corrected.kind.value, corrected.subject.split("/")[0])
+    if about != (body["mine"], body["kind"], device):
+        raise NotFound(f"there is no {body['kind']} of {device} with the id {body['body']['corrects']} to correct")
 
 
 def _is_plain_json(value: dict[str, Any]) -> bool:

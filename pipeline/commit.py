@@ -171,6 +171,8 @@ def _refusals(connection: Connection, fx: Effects) -> None:
 def _records(connection: Connection, fx: Effects) -> None:
     if fx.facts:
         connection.execute(insert(schema.fact), [{**f._asdict(), "kind": f.kind.value} for f in fx.facts])
+    if fx.recalibrations:
+        connection.execute(insert(schema.recalibration), [span._asdict() for span in fx.recalibrations])
     table = schema.policy_version
     for activation in fx.policies:
         connection.execute(update(table).where(table.c.mine == activation.mine).values(active=False))

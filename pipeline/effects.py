@@ -84,6 +84,17 @@ class NoticeState(NamedTuple):
     detail: str
 
 
+class StaleSpan(NamedTuple):
+    """Stored readings whose calibrated value has to be computed anew: of a device, or of one metric of it.
+    `end_ns` None is open."""
+
+    mine: str
+    device: str
+    metric: str | None
+    start_ns: int
+    end_ns: int | None
+
+
 class PolicyActivation(NamedTuple):
     """A policy that became active (or, with `canonical` empty, a mine that left)."""
 
@@ -129,6 +140,7 @@ class Effects:
     transitions: list[Transition] = field(default_factory=list)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    recalibrations: list[StaleSpan] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)

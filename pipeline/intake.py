@@ -166,7 +166,7 @@ class Intake:
         return outcome
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: _Way) -> None:
-        reading = admitted.reading
+        reading = self._state.devices.calibrations.applied(admitted.reading)
         if admitted.quarantine or reading.value is None:
             fx.count(quarantined=1)
             fx.quarantined.append(Quarantined(batch.clock_ns, record_id, reading, admitted.quarantine))
@@ -179,7 +179,9 @@ class Intake:
         series.received_ns = batch.received_ns
         fx.series[reading.series] = series
         self._store(reading, series, batch.clock_ns, fx, way)
-        latest = Latest(reading.series, reading.time_ns, reading.value, reading.quality, batch.received_ns)
+        latest = Latest(
+            reading.series, reading.time_ns, reading.value, reading.quality, batch.received_ns, reading.calibrated
+        )
         fx.changes.append(Change("latest", latest))
         if way is _Way.LIVE and not reading.quality & self._state.unusable.get(reading.series.mine, _NOT_STORED):
             self._watch.on_reading(reading, series, batch.clock_ns, fx)

@@ -99,7 +99,8 @@ class Pipeline:
         with self.caught_up:
             self.caught_up.notify_all()
         for notify in self._on_commit:
-            _tell(notify, bool(fx.store or fx.store_after_check or fx.store_replayed), bool(fx.notices))
+            readings = fx.store or fx.store_after_check or fx.store_replayed or fx.recalibrations
+            _tell(notify, bool(readings), bool(fx.notices))
         if fx.results:
             for answer in self._on_results:
                 _tell(answer, fx.results)

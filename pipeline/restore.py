@@ -8,12 +8,13 @@ from sqlalchemy import Connection, Row, func, select
 
 from greenmine.core.alert import AlertKey, Condition
 from greenmine.core.reading import Series
+from greenmine.ingest.device_facts import KINDS, DeviceFacts
 from greenmine.pipeline import commit
 from greenmine.pipeline.effects import NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import alerts, schema
+from greenmine.store import alerts, facts, schema
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
 
@@ -36,6 +37,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
             judge.notices[row.key] = _notice_state(row)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
+        judge.devices = DeviceFacts.of(facts.listed(connection, kinds=KINDS))
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

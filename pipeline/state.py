@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from greenmine.core.alert import Alert, AlertKey, Condition
+from greenmine.core.fact import Fact, FactKind
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
+from greenmine.ingest.device_facts import DeviceFacts
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
 from greenmine.pipeline.effects import Identity, KeptResult, NoticeState, SeriesState
@@ -76,6 +78,7 @@ class JudgeState:
     registry: Registry = field(default_factory=lambda: Registry.of([]))
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
+    devices: DeviceFacts = field(default_factory=DeviceFacts)
 
     def set_policies(
         self, policies: dict[str, Policy], past: Past, uncommitted: Mapping[tuple[int, int], Identity]
@@ -87,19 +90,38 @@ class JudgeState:
         """
         self.policies = policies
         ordered = [policies[mine] for mine in sorted(policies)]
-        self.registry = Registry.of(ordered)
+        self.registry = Registry.of(ordered, self.devices.approvals)
         self.bindings = by_series(binding for policy in ordered for binding in bind(policy))
         self.unusable = {p.mine.id: int(from_names(p.quality.unusable)) for p in ordered}
+        for state in self.series.values():
+            self._rebuild_window(state, past, uncommitted)
+
+    def take_fact(self, fact: Fact, past: Past, uncommitted: Mapping[tuple[int, int], Identity]) -> None:
+        """Know a fact from now on. Windows of the device are built anew with the calibrations as they are now, as a
+        restart would; what was judged before stays as it was judged."""
+        if not self.devices.add(fact):
+            return
+        if fact.kind is FactKind.APPROVAL:
+            self.registry = Registry.of([self.policies[m] for m in sorted(self.policies)], self.devices.approvals)
+            return
+        device = fact.subject.split("/")[0]
         for series, state in self.series.items():
-            state.window = self.new_window(series)
-            if state.window is not None:
-                after_ns = state.newest_ns - state.window.span_ns
-                samples = past.samples(state.id, after_ns)
-                samples |= {t: one for (id_, t), one in uncommitted.items() if id_ == state.id and t > after_ns}
-                unusable = self.unusable[series.mine] | int(Quality.LATE)
-                for time_ns, one in sorted(samples.items()):
-                    if one.judged and not one.quality & unusable:
-                        state.window.add(time_ns, one.value)
+            if (series.mine, series.device) == (fact.mine, device):
+                self._rebuild_window(state, past, uncommitted)
+
+    def _rebuild_window(self, state: SeriesState, past: Past, uncommitted: Mapping[tuple[int, int], Identity]) -> None:
+        series = state.series
+        state.window = self.new_window(series)
+        if state.window is None:
+            return
+        after_ns = state.newest_ns - state.window.span_ns
+        samples = past.samples(state.id, after_ns)
+        samples |= {t: one for (id_, t), one in uncommitted.items() if id_ == state.id and t > after_ns}
+        unusable = self.unusable[series.mine] | int(Quality.LATE)
+        for time_ns, one in sorted(samples.items()):
+            if one.judged and not one.quality & unusable:
+                calibrated = self.devices.calibrations.value(series, time_ns, one.value)
+                state.window.add(time_ns, one.value if calibrated is None else calibrated)
 
     def keep_alert(self, alert: Alert) -> None:
         """Remember an alert while it is open."""

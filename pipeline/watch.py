@@ -32,16 +32,17 @@ class Watch:
 
     def on_reading(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects) -> None:
         """The newest reading of a series has come, and it is usable."""
-        assert reading.value is not None
+        judged = reading.judged_value
+        assert judged is not None
         series.usable_clock_ns = clock_ns
         if series.window is not None:
-            series.window.add(reading.time_ns, reading.value)
+            series.window.add(reading.time_ns, judged)
         for binding in self._state.bindings.get(reading.series, ()):
             before = self._condition(binding)
             if binding.is_absence:
-                step = conditions.on_data(before, reading.value, reading.time_ns)
+                step = conditions.on_data(before, judged, reading.time_ns)
             else:
-                value: float | None = reading.value
+                value: float | None = judged
                 if binding.window_ns:
                     assert series.window is not None
                     value = series.window.mean(binding)

@@ -68,10 +68,17 @@ def depth(connection: Connection) -> int:
 
 
 def encode(readings: Sequence[Reading]) -> bytes:
-    """Readings as compact JSON: each series once, then rows of (series index, time, value, quality)."""
+    """Readings as compact JSON: each series once, then rows of (series index, time, value, quality), and the calibrated
+    value where there is one."""
     index: dict[Series, int] = {}
     rows = [
-        (index.setdefault(reading.series, len(index)), reading.time_ns, reading.value, int(reading.quality))
+        (
+            index.setdefault(reading.series, len(index)),
+            reading.time_ns,
+            reading.value,
+            int(reading.quality),
+            *(() if reading.calibrated is None else (reading.calibrated,)),
+        )
         for reading in readings
     ]
     return json.dumps([list(index), rows], separators=(",", ":"), ensure_ascii=False).encode()
@@ -81,4 +88,4 @@ def decode(blob: bytes) -> list[Reading]:
     """The inverse of `encode`."""
     names, rows = json.loads(blob)
     series = [Series(*name) for name in names]
-    return [Reading(series[number], time_ns, value, quality) for number, time_ns, value, quality in rows]
+    return [Reading(series[number], *rest) for number, *rest in rows]

@@ -182,6 +182,20 @@ readings_outbox = Table(
 """`check_store`: the store has to be asked first which of these it has; those of `replayed` dead letters that it has
 were counted when they first came."""
 
+recalibration = Table(
+    "recalibration",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("metric", String),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger),
+    sqlite_autoincrement=True,
+)
+"""Spans of stored readings whose calibrated value a later fact changes; worked off from the newest to the oldest, with
+`end_ns` moving back."""
+
 notice = Table(
     "notice",
     metadata,

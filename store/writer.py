@@ -43,6 +43,8 @@ class StoreWriter:
         self._stopping = threading.Event()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self.afterwards: Callable[[], bool] | None = None
+        """Called when the outbox was emptied; True where it has more to do after what comes in meanwhile."""
         self.trouble: StoreUnavailable | None = None
         self.written = 0
 
@@ -162,6 +164,8 @@ class StoreWriter:
                     self._prepare()
                     self._prepared = True
                 self.run_available()
+                if self.afterwards is not None and not self._stopping.is_set() and self.afterwards():
+                    self._wake.set()
             except StoreUnavailable as error:
                 self._failed(error)
             except Exception as error:

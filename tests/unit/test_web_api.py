@@ -347,7 +347,7 @@ def test_the_api_describes_itself(site: RunningSite) -> None:
     with site.client() as stranger:
         document = stranger.get(f"{V1}/openapi.json").json()
     assert {path.split("/")[3] for path in document["paths"]} == {
-        "mines", "alerts", "readings", "account", "facts", "dead-letters", "admin", "stream",
+        "mines", "alerts", "readings", "account", "facts", "dead-letters", "devices", "admin", "stream",
     }  # fmt: skip
     assert all(path.startswith(V1) for path in document["paths"])
     assert document["info"]["title"] == "Greenmine"

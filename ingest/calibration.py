@@ -87,6 +87,10 @@ class Calibrations:
         self._by_metric[key] = (made, *self._by_metric.get(key, ()))
         self._keys[fact.id] = key
 
+    def concern(self, series: Series) -> bool:
+        """Whether there is any calibration that may hold for some reading of the series."""
+        return bool(self._by_metric.get(series[:3]))
+
     def at(self, series: Series, time_ns: int) -> Calibration | None:
         """The calibration in force."""
         for one in self._by_metric.get(series[:3], ()):

@@ -115,7 +115,7 @@ class Acts:
         fx.facts.append(fact)
         fx.audit.append(AuditEntry(fact.recorded_at_ns, fact.by, "fact.add", f"fact:{fact.id}", fact._asdict()))
         corrected = state.devices.known(json.loads(fact.body).get("corrects", 0))
-        state.take_fact(fact, self._past, fx.seen)
+        state.take_fact(fact)
         fx.recalibrations += [span for one in (fact, corrected) if one is not None for span in stale_spans(one)]
 
     def _replay(self, act: Act, batch: Batch, fx: Effects) -> ActResult:

@@ -22,6 +22,11 @@ class WaitingKey(NamedTuple):
     address: str
 
 
+def canonical_address(network: str, address: str) -> str:
+    """The address as registry and waiting list have it: device EUIs in lower case."""
+    return address.lower() if network == Network.DEV_EUI else address
+
+
 class WaitingValue(NamedTuple):
     """One value as it was sent: the name, the number (None where it was reported as missing), and the unit if any."""
 

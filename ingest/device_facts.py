@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from greenmine.core.fact import Fact, FactKind
+from greenmine.core.waiting import canonical_address
 from greenmine.ingest.calibration import Calibrations
 from greenmine.ingest.device_history import DeviceHistory
 from greenmine.ingest.fact_body import formed_body
@@ -39,7 +40,8 @@ class DeviceFacts:
             return False
         self._known[fact.id] = fact
         if fact.kind is FactKind.APPROVAL:
-            self.approvals[body["network"], body["address"]] = fact.mine, fact.subject
+            network, address = body["network"], body["address"]
+            self.approvals[network, canonical_address(network, address)] = fact.mine, fact.subject
         self.history.add(fact)
         self.calibrations.add(fact)
         return True

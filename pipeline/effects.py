@@ -15,6 +15,7 @@ from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.pipeline.identities import Recent
 from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
@@ -173,6 +174,9 @@ class Effects:
     transitions: list[Transition] = field(default_factory=list)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    waiting: dict[WaitingKey, WaitingDevice | None] = field(default_factory=dict)
+    muted: dict[WaitingKey, tuple[int, str] | None] = field(default_factory=dict)
+    waiting_evicted: int | None = None
     recalibrations: list[StaleSpan] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
     policies: list[PolicyActivation] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Any
 
 from greenmine.core.account import Account
 from greenmine.core.act import ActResult
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.latest import Change
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
@@ -20,6 +20,7 @@ from greenmine.ingest.topic import Topic, TopicKind, parse_topic
 from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
 from greenmine.pipeline.ordinary import Ordinary
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
+from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.store.columns import Odd
 
@@ -37,10 +38,11 @@ class Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past) -> None:
+    def __init__(self, state: JudgeState, watch: Watch, past: Past, waiting: WaitingList) -> None:
         self._state = state
         self._watch = watch
         self._past = past
+        self._waiting = waiting
         self._ordinary = Ordinary(state, watch)
         self.show_messages = False
 
@@ -62,10 +64,13 @@ class Intake:
             outcome.append(refused)
         else:
             outcome = self._admitted(decoded, topic, batch.received_ns)
+            self._waiting.own_topic(topic.mine, topic.device, decoded.items, stored, batch, fx)
         for one in outcome:
             fx.count(received=1)
             if isinstance(one, DecodeRefused):
                 self._dead(stored, one, batch.clock_ns, fx)
+                if isinstance(one, UnknownAddress):
+                    self._waiting.unknown(one, stored, batch, fx)
             else:
                 self._take(one, stored.id, batch, fx, Way.LIVE)
         if self.show_messages:

@@ -11,6 +11,7 @@ from greenmine.core.alert import Alert, AlertKey, Condition
 from greenmine.core.fact import Fact
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
+from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.ingest.device_facts import DeviceFacts
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
@@ -50,6 +51,10 @@ class Past(Protocol):
         """Series and source times of the readings of a journal record that were quarantined."""
         ...
 
+    def dead_of_address(self, network: str, address: str, most: int) -> list[int]:
+        """Journal records with dead letters of an address that was unknown, not yet replayed; the newest `most`."""
+        ...
+
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
         ...
@@ -81,6 +86,10 @@ class JudgeState:
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
     devices: DeviceFacts = field(default_factory=DeviceFacts)
+    waiting: dict[WaitingKey, WaitingDevice] = field(default_factory=dict)
+    """In the order of the journal's records in which they were heard last."""
+    muted: set[WaitingKey] = field(default_factory=set)
+    waiting_evicted: int = 0
     absences: list[tuple[int, Series, int]] = field(default_factory=list)
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
     generation: int = 0

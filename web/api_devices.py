@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi import Path as PathParam
@@ -134,7 +134,7 @@ def decide(
     return backend.desk.submit(Act(kind, session.principal, note=note, body=whole, idempotency_key=key))
 
 
-def waiting_fields(device: WaitingDevice) -> dict[str, object]:
+def waiting_fields(device: WaitingDevice) -> dict[str, Any]:
     """A waiting device as JSON has it, here and on the command line."""
     return {
         "network": device.network.value,

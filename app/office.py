@@ -118,6 +118,8 @@ class RemoteOffice:
         headers = {"Idempotency-Key": act.idempotency_key} if act.idempotency_key else {}
         if act.kind is ActKind.FACT:
             found = self._call("POST", "/api/v1/facts", _fact_json(act), headers)
+        elif act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
+            found = self._call("POST", *_decision(act), headers)
         elif act.kind is ActKind.REPLAY_DEAD_LETTERS:
             found = self._call("POST", "/api/v1/dead-letters/replay", act.body, headers)
         else:
@@ -320,6 +322,14 @@ def _fact_json(act: Act) -> dict[str, Any]:
     body = dict(act.body)
     start_ns, end_ns = body.pop("valid_from_ns"), body.pop("valid_to_ns")
     return {**body, "valid_from": to_rfc3339(start_ns), "valid_to": None if end_ns is None else to_rfc3339(end_ns)}
+
+
+def _decision(act: Act) -> tuple[str, dict[str, Any]]:
+    """Path and body of what is decided about a waiting device."""
+    body = {**act.body, "note": act.note}
+    network, address = body.pop("network"), body.pop("address")
+    word = "approve" if act.kind is ActKind.APPROVE_DEVICE else "reject"
+    return f"/api/v1/devices/waiting/{network}/{quote(address, safe='/')}/{word}", body
 
 
 def _of(selection: Selection, series: Series) -> Selection:

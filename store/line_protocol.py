@@ -65,10 +65,11 @@ class LineEncoder:
         starts, lines, seen = self._starts, [], set()
         for series, time_ns, value, quality, calibrated in readings:
             start = starts.get(series) or self._start(series)
-            storable = start and value is not None and isfinite(value) and MIN_TIME_NS <= time_ns <= MAX_TIME_NS
-            if not storable or quality or calibrated is not None:
+            if value is None or not isfinite(value) or not MIN_TIME_NS <= time_ns <= MAX_TIME_NS:
                 return None
-            lines.append(f"{start}{float(value)!r} {time_ns}")  # type: ignore[arg-type] - not None, as just seen
+            if quality or calibrated is not None or not start:
+                return None
+            lines.append(f"{start}{float(value)!r} {time_ns}")
             seen.add((start, time_ns))
         return lines if len(seen) == len(lines) else None
 

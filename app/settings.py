@@ -134,6 +134,13 @@ class JournalSettings(_Part):
 
     linger_ms: int = Field(default=20, ge=0, le=1000)
     tick_ms: int = Field(default=1000, ge=50, le=10_000)
+    keep_hours: int = Field(default=72, ge=1, le=8760)
+    """How long what the store has confirmed stays in the journal's file before it goes to the archive."""
+    quota_mb: int = Field(default=0, ge=0)
+    """Of the journal's file; at 90 % what is stored goes to the archive at once, at 100 % nothing more is acknowledged.
+    0: only the room on the disk counts."""
+    ballast_mb: int = Field(default=64, ge=0, le=10_000)
+    """A file that is given up when the disk is full, so that there is room to mend that."""
 
 
 class Settings(BaseSettings):

@@ -57,10 +57,11 @@ class Judge:
         for stored in batch.records:
             kind = stored.record.kind
             if not stored.intact and kind not in (RecordKind.MESSAGE, RecordKind.IMPORT):
-                # An act or a policy that cannot be trusted must not be guessed at, and not be passed over in silence.
-                raise Corrupt(
-                    f"journal record {stored.id} ({kind.name}) does not fit its checksum; restore the journal"
-                )
+                # An act or a policy that cannot be trusted is not guessed at, and not passed over in silence either. To
+                # stop here would stop every alarm for good, since each start would come to the same record.
+                body = {"record": stored.id, "kind": kind.name.lower()}
+                fx.audit.append(AuditEntry(batch.clock_ns, "service:journal", "journal.damaged_record", "", body))
+                continue
             self._by_kind[kind](stored, batch, fx)
         fx.end_run(batch.received_ns, batch.clock_ns)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:

@@ -38,13 +38,21 @@ class Damage(NamedTuple):
     raw: bytes
 
 
+def _shifted(register: int) -> int:
+    for _ in range(8):
+        register = (register >> 1) ^ 0xA001 if register & 1 else register >> 1
+    return register
+
+
+_CRC_OF_BYTE = tuple(_shifted(value) for value in range(256))
+
+
 def crc16(segment: bytes) -> int:
     """The CRC of annex A: the register's high byte meets each byte. It is not Modbus CRC-16."""
     register = 0xFFFF
     for byte in segment:
-        register = (register >> 8) ^ byte
-        for _ in range(8):
-            register = (register >> 1) ^ 0xA001 if register & 1 else register >> 1
+        # Annex A shifts (register >> 8) ^ byte eight times: it has eight bits, so there are 256 outcomes.
+        register = _CRC_OF_BYTE[(register >> 8) ^ byte]
     return register
 
 

@@ -32,6 +32,7 @@ from greenmine.ingest.gate import Gate
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
+from greenmine.ingest.registry import subscribed_topics
 from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
@@ -129,7 +130,7 @@ class Service:
             linger_s=settings.journal.linger_ms / 1000, tick_s=tick_s or settings.journal.tick_ms / 1000
         )
         self.writer = JournalWriter(self._journal, self.clock, self._journal_committed, self._fail, limits)
-        self.pipeline = Pipeline(reader, self.state)
+        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self._acts = ActDesk(self.pipeline, self.writer)
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
@@ -345,8 +346,13 @@ class Service:
         assert mqtt.url is not None
         password = self._secrets.resolve(mqtt.password)
         url, ca_file = BrokerUrl.parse(mqtt.url), str(mqtt.ca_file) if mqtt.ca_file else None
-        self.subscriber = Subscriber(url, mqtt.user, password, self.writer, self._link_changed, ca_file)
+        self.subscriber = Subscriber(url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics())
         self.subscriber.start()
+
+    def _topics(self) -> list[str]:
+        """What is subscribed to on an external broker. A subscription that the account is not granted would end all."""
+        wanted = self.settings.mqtt.topics
+        return wanted if wanted is not None else subscribed_topics(self._policies.values())
 
     def _link_changed(self, up: bool) -> None:
         """On paho's thread; must not block, so it does not wait for the commit."""

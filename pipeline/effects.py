@@ -15,7 +15,9 @@ from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.ingest.hj212_packets import Assembly, PacketKey
 from greenmine.pipeline.identities import Recent
+from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
 from greenmine.store.audit import AuditEntry
@@ -163,6 +165,9 @@ class Effects:
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
+    hj212_packets: dict[PacketKey, Assembly | None] = field(default_factory=dict)
+    hj212_joined: dict[int, set[int]] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

@@ -10,9 +10,11 @@ from typing import Protocol
 from greenmine.core.alert import Alert, AlertKey, Condition
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
+from greenmine.ingest.hj212_packets import Assembly, PacketKey
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
 from greenmine.pipeline.effects import KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series, quiet_band
 from greenmine.rules.conditions import ConditionState
@@ -52,6 +54,10 @@ class Past(Protocol):
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
         ...
 
+    def joined_records(self, record_id: int) -> list[StoredRecord]:
+        """The journal records whose packets this one completed, itself included, as far as they are still there."""
+        ...
+
 
 @dataclass(slots=True)
 class JudgeState:
@@ -78,6 +84,8 @@ class JudgeState:
     registry: Registry = field(default_factory=lambda: Registry.of([]))
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
+    hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
     absences: list[tuple[int, Series, int]] = field(default_factory=list)
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
     generation: int = 0

@@ -215,6 +215,52 @@ notice = Table(
     Index("notice_due", "state", "next_ns"),
 )
 
+edge_node = Table(
+    "edge_node",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("online", Boolean, nullable=False),
+    Column("bd_seq", BigInteger),
+    Column("seq", Integer),
+    Column("rebirth_asked_ns", BigInteger),
+)
+"""Sparkplug edge nodes, `group/edge`, and their sessions."""
+
+edge_birth = Table(
+    "edge_birth",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("record_id", BigInteger, nullable=False),
+    Column("aliases", Text, nullable=False),
+)
+"""Births that are in force, by node and device ('' is the node itself); `aliases` is JSON, `[[alias, name, type]]`."""
+
+hj212_packet = Table(
+    "hj212_packet",
+    metadata,
+    Column("mn", String, primary_key=True),
+    Column("qn", String, primary_key=True),
+    Column("cn", String, primary_key=True),
+    Column("packet_no", Integer, primary_key=True),
+    Column("packets", Integer, nullable=False),
+    Column("begun_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("client", String, nullable=False),
+    Column("cp", LargeBinary, nullable=False),
+)
+"""Data of HJ 212 that come in packets, as far as they are there; `cp` is one packet's data in plain text."""
+
+hj212_joined = Table(
+    "hj212_joined",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True),
+    Column("records", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+)
+"""Of which journal records (JSON) the data were put together that a record completed."""
+
 fact = Table(
     "fact",
     metadata,
@@ -296,4 +342,5 @@ device_account = Table(
     Column("created_ns", BigInteger, nullable=False),
     Column("revoked_ns", BigInteger),
 )
-"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty."""
+"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty, for bridges mine is and
+device is the network."""

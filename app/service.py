@@ -25,6 +25,7 @@ from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
+from greenmine.hj212 import Hj212
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
@@ -135,6 +136,10 @@ class Service:
         self._acts = ActDesk(self.pipeline, self.writer)
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
+        self.hj212 = Hj212(
+            settings.hj212, self.writer, self.clock, self._secrets.resolve, lambda: self.pipeline.judge.state.policies
+        )
+        self.pipeline.subscribe(self.hj212.on_changes, lambda: Wants(False, False))
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
         self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
@@ -172,6 +177,7 @@ class Service:
         self.deliverer.start()
         if with_mqtt:
             self._start_mqtt()
+        self.hj212.start()
         if with_web:
             self._start_web()
         # Last, because the password is known only now: where a port is taken, nobody would ever see it.
@@ -182,6 +188,7 @@ class Service:
         with self._opened:
             if self.web is not None:
                 self.web.stop()
+            self.hj212.stop()
             if self.subscriber is not None:
                 self.subscriber.stop()
             if self.broker is not None:
@@ -242,7 +249,7 @@ class Service:
                 "policies", bool(self._policies), f"{len(self._policies)} mines", "name policy files in the settings"
             ),
         ]
-        return [*found, *self._mqtt_checks()]
+        return [*found, *self._mqtt_checks(), *self.hj212.checks()]
 
     def _mqtt_checks(self) -> Iterable[Check]:
         if self.broker is not None:
@@ -274,6 +281,7 @@ class Service:
             yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
         if self.subscriber is not None:
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
+        yield from self.hj212.values()
 
     def _open_store(self) -> tuple[ReadingStore, Callable[[], object] | None]:
         """The chosen store, and what has to be done before it is written to."""

@@ -13,15 +13,13 @@ from typing import NamedTuple, Protocol, cast
 import structlog
 
 from greenmine.ingest.hj212_frame import MAX_NOISE_BYTES, Damage, Frame, FrameScanner, build_frame
-from greenmine.ingest.hj212_gate import Admission, is_mn
+from greenmine.ingest.hj212_gate import NOBODY, SOURCE, Admission, is_mn
 from greenmine.ingest.hj212_head import Head, head_of
 from greenmine.ingest.hj212_requests import answers_to
 from greenmine.ingest.record import Record, RecordFlag, RecordKind
 
 log = structlog.get_logger(__name__)
 
-SOURCE = "hj212-tcp/"
-"""Begins the source of a frame in the journal; its MN follows, or `-` where nobody can be named."""
 MAX_UNCOMMITTED = 256
 """Frames of one connection that wait for the commit; then no more is read from it."""
 MAX_UNSENT_BYTES = 16 * 1024
@@ -29,7 +27,7 @@ MAX_UNSENT_BYTES = 16 * 1024
 MAX_DENIALS = 3
 """Wrong passwords; then the connection is closed."""
 KEPT_BYTES = 2048
-"""Of damage, and of a frame with a wrong password."""
+"""Of damage."""
 
 
 class Owner(Protocol):
@@ -46,7 +44,7 @@ class Owner(Protocol):
         """It has ended."""
         ...
 
-    def judge(self, connection: Connection, head: Head) -> Admission:
+    def judge(self, connection: Connection, head: Head, frame: Frame) -> Admission:
         """Whether this station may speak; counts it, and remembers where it was heard."""
         ...
 
@@ -95,6 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         self._good_at: float | None = None
         self._opened_at = 0.0
         self._ended = False
+        self._paused = False
         self.address = ""
         self.stations: set[str] = set()
 
@@ -111,8 +110,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """What is pending still goes into the journal; nobody is left to be answered."""
+        """What the journal has not taken is let go of: it was not answered, so the station sends it again."""
         self._transport = None
+        self._pending.clear()
         self._owner.leaves(self)
 
     def get_buffer(self, _: int) -> bytearray:
@@ -128,6 +128,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._frame(found, now)
             else:
                 self._damage(found, RecordFlag.NONE)
+            if not self.is_open:
+                break  # after wrong passwords nothing more is looked at
         self._note_unfinished(now)
         if self._scanner.noise_bytes > MAX_NOISE_BYTES:
             self.close()
@@ -160,32 +162,36 @@ class Connection(asyncio.BufferedProtocol):
             self._uncommitted += 1
         self._read(self._uncommitted < MAX_UNCOMMITTED and self._unread_since is None)
 
-    def committed(self, asked: Head | None) -> None:
-        """A record of this connection is on disk: answer it."""
+    def committed(self, asked: Head | None) -> bool:
+        """A record of this connection is on disk: answer it; whether anything was answered."""
         self._uncommitted -= 1
-        if self._transport is not None:
-            for segment in answers_to(asked, self._owner.now_ns()) if asked else ():
-                self.write(build_frame(segment))
+        answers = answers_to(asked, self._owner.now_ns()) if asked is not None and self.is_open else []
+        for segment in answers:
+            self.write(build_frame(segment))
         if self._ended and not (self._pending or self._uncommitted):
             self.close()
         elif self._uncommitted == MAX_UNCOMMITTED - 1 and not self._pending:
             self.resume()
+        return bool(answers)
 
     def write(self, frame: bytes) -> None:
         """Send a frame to the station."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and self.is_open:
             self._transport.write(frame)
 
     def check(self, now: float, limits: Limits) -> None:
         """Close the connection if it took too long over something."""
         quiet_since = self._opened_at if self._good_at is None else self._good_at
         quiet_limit = limits.first_frame_s if self._good_at is None else limits.idle_s
-        if self._unfinished_since is not None and now - self._unfinished_since > limits.unfinished_s:
+        if self._unread_since is not None:
+            if now - self._unread_since > limits.unfinished_s:
+                self.abort()
+        elif self._paused:
+            return  # it is we who do not read
+        elif self._unfinished_since is not None and now - self._unfinished_since > limits.unfinished_s:
             self._give_up_unfinished()
             self.close()
-        elif self._unread_since is not None and now - self._unread_since > limits.unfinished_s:
-            self.abort()
-        elif now - quiet_since > quiet_limit and not self._pending:
+        elif now - quiet_since > quiet_limit:
             self.close()
 
     def close(self) -> None:
@@ -205,21 +211,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def _frame(self, frame: Frame, now: float) -> None:
         head = head_of(frame.segment)
-        admission = self._owner.judge(self, head)
-        source = SOURCE + (head.mn if is_mn(head.mn) else "-")
+        admission = self._owner.judge(self, head, frame)
+        mn = head.mn if is_mn(head.mn) else NOBODY
         if admission is Admission.GRANTED:
             self._good_at = now
-            self._pend(source, frame.raw, RecordFlag.NONE, head)
-        elif admission is Admission.UNKNOWN:
-            if self._owner.keeps(self, head.mn):
-                self._pend(source, frame.raw, RecordFlag.NONE, None)
-        else:
+            self._pend(mn, frame.raw, RecordFlag.NONE, head)
+        elif admission is Admission.DENIED:
             self._denials += 1
             if self._owner.keeps(self, None):
-                log.warning("hj212: wrong or missing password", mn=source.removeprefix(SOURCE), address=self.address)
-                self._pend(source, frame.raw[:KEPT_BYTES], RecordFlag.DENIED, None)
+                log.warning("hj212: wrong or missing password", mn=mn, address=self.address)
+                self._pend(mn, frame.raw, RecordFlag.DENIED, None)
             if self._denials >= MAX_DENIALS:
                 self.close()
+        elif self._owner.keeps(self, mn if admission is Admission.UNKNOWN else None):
+            self._pend(mn, frame.raw, RecordFlag.NONE, None)
 
     def _give_up_unfinished(self) -> None:
         for damage in self._scanner.flush():
@@ -229,10 +234,10 @@ class Connection(asyncio.BufferedProtocol):
     def _damage(self, damage: Damage, flags: RecordFlag) -> None:
         self._owner.damaged += 1
         if self._owner.keeps(self, None):
-            self._pend(SOURCE + "-", damage.raw[:KEPT_BYTES], flags, None)
+            self._pend(NOBODY, damage.raw[:KEPT_BYTES], flags, None)
 
-    def _pend(self, source: str, raw: bytes, flags: RecordFlag, asked: Head | None) -> None:
-        record = Record(RecordKind.MESSAGE, source, raw, f"tcp:{self.address}", int(flags))
+    def _pend(self, mn: str, raw: bytes, flags: RecordFlag, asked: Head | None) -> None:
+        record = Record(RecordKind.MESSAGE, SOURCE + mn, raw, f"tcp:{self.address}", int(flags))
         self._pending.append(_Pending(record, asked))
 
     def _note_unfinished(self, now: float) -> None:
@@ -244,9 +249,12 @@ class Connection(asyncio.BufferedProtocol):
             self._unfinished_since = now
 
     def _read(self, on: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or not self.is_open or on is not self._paused:
             return
+        self._paused = not on
         if on and not self._ended:
+            if self._unfinished_since is not None:
+                self._unfinished_since = asyncio.get_running_loop().time()
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-ANSWER_WANTED = 1
-"""Bit A of Flag."""
-IN_PACKETS = 2
-"""Bit D of Flag: PNUM and PNO are there."""
+from greenmine.ingest.hj212_segment import ANSWER_WANTED
+
 VERSION_2017 = 1
 VERSION_2025 = 2
 """Bits V5 to V0 of Flag."""

@@ -1,17 +1,19 @@
 """Segments that a platform sends, and those with which either side answers (HJ 212-2017 and -2025, clause 6.6, annex
 C). Pure: QN and times are arguments.
 
-The sequence of a request for the time (1013: notice answer 9013, then 1012 with the time) and the meaning of the numbers
-of QnRtn and ExeRtn are general knowledge of the field, not checked against the standard's text.
+The sequence of a request for the time (1013: notice answer 9013, then 1012 with the time) and what the numbers of QnRtn
+and ExeRtn mean are general knowledge of the field, not checked against the standard's text.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from enum import IntEnum
 
 from greenmine.core.clock import NS_PER_MS, NS_PER_S
-from greenmine.ingest.hj212_head import ANSWER_WANTED, IN_PACKETS, Head
+from greenmine.ingest.hj212_head import Head
+from greenmine.ingest.hj212_segment import ANSWER_WANTED, IN_PACKETS
 
 CHINA = timezone(timedelta(hours=8))
 """All times of HJ 212 are Beijing time."""
@@ -20,6 +22,9 @@ SYSTEM = "91"
 DATA_ANSWER, NOTICE_ANSWER, REQUEST_ANSWER, EXECUTION_RESULT = "9014", "9013", "9011", "9012"
 SET_TIME, WANTS_TIME = "1012", "1013"
 MINUTE_HISTORY, HOUR_HISTORY = "2051", "2061"
+LONGEST_NAMES = 64
+"""Characters of QN and ST together, beyond which a frame is not answered: the answer repeats them and has to fit."""
+_RESULT = re.compile(rb"(?:QnRtn|ExeRtn)=([0-9]{1,4})(?![0-9])")
 
 
 class RequestResult(IntEnum):
@@ -97,13 +102,19 @@ def history_request(station: Head, qn: str, cn: str, begin_ns: int, end_ns: int)
     return segment_of(_asking(station, cn, qn), f"BeginTime={stamp_of(begin_ns)},EndTime={stamp_of(end_ns)}")
 
 
+def result_of(segment: bytes) -> int | None:
+    """QnRtn or ExeRtn of an answer, None where there is none."""
+    found = _RESULT.search(segment)
+    return int(found[1]) if found else None
+
+
 def answers_to(asked: Head, now_ns: int) -> list[bytes]:
     """The segments with which a platform answers a station's frame, in order; none where none is wanted.
 
     Data (CN 2xxx) gets 9014, a request for the time 9013 and 1012. Other requests of a station are refused by 9011;
     answers (9xxx) are never answered, or two sides would answer each other for ever.
     """
-    if not asked.wants_answer or len(asked.cn) != 4:
+    if not asked.wants_answer or len(asked.cn) != 4 or len(asked.qn) + len(asked.st) > LONGEST_NAMES:
         return []
     if asked.cn.startswith("2"):
         return [data_answer(asked)]

@@ -42,6 +42,7 @@ from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
+from greenmine.relay import Relay
 from greenmine.settings import Settings
 from greenmine.store import dead_letters, notices, users
 from greenmine.store.state import StateDb
@@ -139,7 +140,9 @@ class Service:
         self.hj212 = Hj212(
             settings.hj212, self.writer, self.clock, self._secrets.resolve, lambda: self.pipeline.judge.state.policies
         )
-        self.pipeline.subscribe(self.hj212.on_changes, lambda: Wants(False, False))
+        self.relay = Relay(self.state, self._secrets.resolve, lambda: self.pipeline.judge.state.policies)
+        for listener in (self.hj212.on_changes, self.relay.on_changes):
+            self.pipeline.subscribe(listener, lambda: Wants(False, False))
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
         self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
@@ -178,6 +181,7 @@ class Service:
         if with_mqtt:
             self._start_mqtt()
         self.hj212.start()
+        self.relay.start()
         if with_web:
             self._start_web()
         # Last, because the password is known only now: where a port is taken, nobody would ever see it.
@@ -189,6 +193,7 @@ class Service:
             if self.web is not None:
                 self.web.stop()
             self.hj212.stop()
+            self.relay.stop()
             if self.subscriber is not None:
                 self.subscriber.stop()
             if self.broker is not None:
@@ -249,7 +254,7 @@ class Service:
                 "policies", bool(self._policies), f"{len(self._policies)} mines", "name policy files in the settings"
             ),
         ]
-        return [*found, *self._mqtt_checks(), *self.hj212.checks()]
+        return [*found, *self._mqtt_checks(), *self.hj212.checks(), *self.relay.checks()]
 
     def _mqtt_checks(self) -> Iterable[Check]:
         if self.broker is not None:
@@ -282,6 +287,7 @@ class Service:
         if self.subscriber is not None:
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
         yield from self.hj212.values()
+        yield from self.relay.values()
 
     def _open_store(self) -> tuple[ReadingStore, Callable[[], object] | None]:
         """The chosen store, and what has to be done before it is written to."""

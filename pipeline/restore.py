@@ -14,7 +14,7 @@ from greenmine.pipeline.effects import NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import alerts, schema
+from greenmine.store import alerts, relay, schema
 from greenmine.store.columns import Columns, unpack
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
@@ -40,6 +40,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
         judge.edge_nodes = edge_nodes.load(connection)
         judge.hj212_packets = hj212_packets.load(connection)
+        judge.relay_qn_ms = relay.newest_qns(connection)
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

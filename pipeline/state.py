@@ -86,6 +86,8 @@ class JudgeState:
     unusable: dict[str, int] = field(default_factory=dict)
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
+    relay_qn_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The newest QN of each station (mine and MN) that is forwarded, in ms; no QN is used twice."""
     absences: list[tuple[int, Series, int]] = field(default_factory=list)
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
     generation: int = 0

@@ -157,7 +157,8 @@ class RelaySender:
         self._first_pause_s = first_pause_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="hj212-relay", daemon=True)
-        self._wanted: Mapping[str, Destination] = {}
+        self._wanted: Mapping[str, Destination] | None = None
+        """None until it is known: before that, every message would seem to be of a mine that forwards no more."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self.lines: dict[str, RelayLine] = {}
 
@@ -183,11 +184,12 @@ class RelaySender:
         return sum(line.resent for line in list(self.lines.values()))
 
     def _follow(self) -> None:
+        wanted = self._wanted or {}
         for mine, line in list(self.lines.items()):
-            if self._wanted.get(mine) != line.destination:
+            if wanted.get(mine) != line.destination:
                 self._running.pop(mine).cancel()
                 del self.lines[mine]
-        for mine, destination in self._wanted.items():
+        for mine, destination in wanted.items():
             if mine not in self.lines:
                 line = self.lines[mine] = RelayLine(destination, self._outbox, self._first_pause_s)
                 self._running[mine] = asyncio.get_running_loop().create_task(self._keep_on(line))
@@ -203,12 +205,13 @@ class RelaySender:
 
     async def _keep_quota(self) -> None:
         while True:
-            try:
-                dropped = self._outbox.trim({mine: one.most_waiting for mine, one in self._wanted.items()})
-                for mine, count in dropped.items():
-                    log.warning("relay: the oldest messages were dropped, too many wait", mine=mine, count=count)
-            except Exception:
-                log.exception("the relay's quota could not be kept")
+            if self._wanted is not None:
+                try:
+                    dropped = self._outbox.trim({mine: one.most_waiting for mine, one in self._wanted.items()})
+                    for mine, count in dropped.items():
+                        log.warning("relay: the oldest messages were dropped, too many wait", mine=mine, count=count)
+                except Exception:
+                    log.exception("the relay's quota could not be kept")
             await asyncio.sleep(QUOTA_EVERY_S)
 
     def _call(self, function: Callable[[], None]) -> None:

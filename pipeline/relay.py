@@ -176,9 +176,9 @@ def _command(period_s: int) -> str | None:
 
 
 def _text(value: float, change: Conversion | None) -> str:
-    """A decimal number as HJ 212 has it, without an exponent; 15 digits take back what the conversion added."""
-    sent = value if change is None else change.apply(value)
-    text = format(Decimal(f"{sent:.15g}"), "f")
+    """A decimal number as HJ 212 has it, without an exponent: the value exactly, or 15 digits after a conversion, which
+    take back what the conversion added."""
+    text = format(Decimal(repr(value) if change is None else f"{change.apply(value):.15g}"), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

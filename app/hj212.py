@@ -1,21 +1,20 @@
-"""HJ 212 over TCP, as the service runs it: the listener, fed with the stations that the policies name."""
+"""HJ 212 over TCP, as the service runs it: the listener, fed with the stations that are registered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from greenmine.core.clock import Clock
 from greenmine.core.errors import ConfigError
-from greenmine.core.latest import Change
 from greenmine.ingest.hj212_connection import Limits
 from greenmine.ingest.hj212_gate import Station, StationGate
 from greenmine.ingest.hj212_listener import Hj212Listener
 from greenmine.ingest.hj212_sm4 import to_key
 from greenmine.ingest.journal_writer import JournalWriter
+from greenmine.pipeline.state import JudgeState
 from greenmine.policy.hj212 import Hj212Settings as StationSettings
-from greenmine.policy.model import Policy
 from greenmine.settings import Hj212Settings
 from greenmine.web.backend import Check
 
@@ -32,10 +31,11 @@ class Hj212:
         writer: JournalWriter,
         clock: Clock,
         secrets: Secrets,
-        policies: Callable[[], Mapping[str, Policy]],
+        state: Callable[[], JudgeState],
     ) -> None:
         self._secrets = secrets
-        self._policies = policies
+        self._state = state
+        self._generation = -1
         self.gate = StationGate()
         self._started = False
         self._problems: frozenset[str] = frozenset()
@@ -66,9 +66,9 @@ class Hj212:
         if self.listener is not None:
             self.listener.stop()
 
-    def on_changes(self, changes: Sequence[Change]) -> None:
-        """Take over the stations of policies that became active."""
-        if self._started and any(change.kind == "policy" for change in changes):
+    def on_commit(self, _: bool, __: bool) -> None:
+        """Take over the stations of policies and facts that became active."""
+        if self._started and self._generation != self._state().generation:
             self._refresh()
 
     def request_history(self, mn: str, payload: bytes) -> bool:
@@ -111,22 +111,20 @@ class Hj212:
         yield "counter", "greenmine_hj212_history_failed", "Requests refused, failed or not answered.", lost
 
     def _refresh(self) -> None:
+        state = self._state()
+        self._generation = state.generation
         problems: set[str] = set()
         stations: dict[str, Station] = {}
-        twice: set[str] = set()
-        for policy in self._policies().values():
-            for device in policy.devices:
-                mn = device.address.mn if device.address is not None else None
-                if mn is None:
-                    continue
-                if mn in stations:
-                    twice.add(mn)
-                stations[mn] = self._station(device.hj212, problems)
+        for (network, mn), named in state.registry.addresses.items():
+            # Of an MN that two devices claim nobody knows whose readings come.
+            if network == "mn" and named is not None:
+                policy = state.policies.get(named[0])
+                device = policy.device(named[1]) if policy is not None else None
+                stations[mn] = self._station(device.hj212 if device is not None else None, problems)
         for problem in sorted(problems - self._problems):
             log.warning("hj212: a secret cannot be used", problem=problem)
         self._problems = frozenset(problems)
-        # Of an MN that two devices claim nobody knows whose readings come.
-        self.gate.replace({mn: station for mn, station in stations.items() if mn not in twice})
+        self.gate.replace(stations)
 
     def _station(self, settings: StationSettings | None, problems: set[str]) -> Station:
         if settings is None:

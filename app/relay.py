@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from greenmine.core.errors import ConfigError
-from greenmine.core.latest import Change
 from greenmine.core.relay import RelayTotals, WaitingFrame
 from greenmine.ingest.hj212_relay import Destination, RelaySender
-from greenmine.policy.model import Policy
+from greenmine.pipeline.state import JudgeState
 from greenmine.policy.relay import Relay as RelaySettings
 from greenmine.store import relay
 from greenmine.store.state import StateDb
@@ -53,12 +52,11 @@ class StateRelayOutbox:
 class Relay:
     """Idle where no policy forwards anything."""
 
-    def __init__(
-        self, state: StateDb, secrets: Callable[[str], str], policies: Callable[[], Mapping[str, Policy]]
-    ) -> None:
+    def __init__(self, state: StateDb, secrets: Callable[[str], str], judged: Callable[[], JudgeState]) -> None:
         self._state = state
         self._secrets = secrets
-        self._policies = policies
+        self._judged = judged
+        self._generation = -1
         self._started = False
         self._problems: dict[str, str] = {}
         self.sender = RelaySender(StateRelayOutbox(state))
@@ -74,9 +72,9 @@ class Relay:
         if self._started:
             self.sender.stop()
 
-    def on_changes(self, changes: Sequence[Change]) -> None:
+    def on_commit(self, _: bool, __: bool) -> None:
         """Take over what policies that became active say."""
-        if self._started and any(change.kind == "policy" for change in changes):
+        if self._started and self._generation != self._judged().generation:
             self._refresh()
 
     def checks(self) -> Iterable[Check]:
@@ -111,10 +109,12 @@ class Relay:
         yield "counter", "greenmine_relay_resent", "Messages sent again since start.", self.sender.resent
 
     def _refresh(self) -> None:
+        judged = self._judged()
+        self._generation = judged.generation
         problems: dict[str, str] = {}
         destinations = {
             mine: self._destination(mine, policy.relay, problems)
-            for mine, policy in self._policies().items()
+            for mine, policy in judged.policies.items()
             if policy.relay is not None
         }
         for mine, problem in problems.items():

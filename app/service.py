@@ -25,6 +25,7 @@ from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
+from greenmine.devices import StateDevices
 from greenmine.hj212 import Hj212
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
@@ -38,6 +39,7 @@ from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.recalibrate import Recalibrator
 from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
@@ -135,14 +137,16 @@ class Service:
         self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self._acts = ActDesk(self.pipeline, self.writer)
-        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
+        flush_s = settings.store.flush_ms / 1000
+        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
+        self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
         self.hj212 = Hj212(
-            settings.hj212, self.writer, self.clock, self._secrets.resolve, lambda: self.pipeline.judge.state.policies
+            settings.hj212, self.writer, self.clock, self._secrets.resolve, lambda: self.pipeline.judge.state
         )
-        self.relay = Relay(self.state, self._secrets.resolve, lambda: self.pipeline.judge.state.policies)
-        for listener in (self.hj212.on_changes, self.relay.on_changes):
-            self.pipeline.subscribe(listener, lambda: Wants(False, False))
+        self.pipeline.subscribe_commits(self.hj212.on_commit)
+        self.relay = Relay(self.state, self._secrets.resolve, lambda: self.pipeline.judge.state)
+        self.pipeline.subscribe_commits(self.relay.on_commit)
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
         self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
@@ -160,6 +164,7 @@ class Service:
             self.state,
             lambda: self.pipeline.judge.state.policies,
             lambda: self.pipeline.judge.state.series,
+            lambda: self.pipeline.judge.state.devices.calibrations,
         )
         self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
 
@@ -213,6 +218,7 @@ class Service:
             if self.failed.is_set():
                 return False
             self.deliverer.wake()
+            self.store_writer.hurry()
             done.wait(0.05)
         return False
 
@@ -374,7 +380,8 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock)
+        devices = StateDevices(self.state)
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, devices)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()
         self._lock.announce(self.web.url, self._secrets.make("service-token"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
 from greenmine.core.errors import ConfigError
 from greenmine.core.relay import RelayTotals, WaitingFrame
-from greenmine.ingest.hj212_relay import Destination, RelaySender
+from greenmine.ingest.hj212_relay import Destination, RelaySender, Settlement
 from greenmine.pipeline.state import JudgeState
 from greenmine.policy.relay import Relay as RelaySettings
 from greenmine.store import relay
@@ -34,10 +34,11 @@ class StateRelayOutbox:
         with self._state.reading() as connection:
             return relay.newest_id(connection, mine)
 
-    def settle(self, mine: str, delivered: Sequence[int], unanswered: Sequence[int]) -> None:
+    def settle(self, settled: Mapping[str, Settlement]) -> None:
         """Forget and count."""
         with self._state.writing() as connection:
-            relay.settle(connection, mine, delivered, unanswered)
+            for mine, one in settled.items():
+                relay.settle(connection, mine, one.delivered, one.unanswered)
 
     def trim(self, most: Mapping[str, int]) -> dict[str, int]:
         """Keep the quota; writes only where there is something to drop."""

@@ -27,9 +27,10 @@ LONGEST_PAUSE_S = 60.0
 LOOK_EVERY_S = 1.0
 """How often an outbox that was empty is looked at again."""
 QUOTA_EVERY_S = 5.0
-SETTLE_AFTER_S = 0.2
-"""How long answers may wait to be written down together; after a crash in between their messages are sent again."""
-SETTLE_AT = 200
+SETTLE_EVERY_S = 0.5
+"""How long answers wait to be written down together, those of all platforms in one commit, since each commit keeps the
+pipeline from its own; after a crash in between their messages are sent again."""
+SETTLE_AT = 1000
 
 
 class Destination(NamedTuple):
@@ -44,6 +45,13 @@ class Destination(NamedTuple):
     passwords: Mapping[str, str]
 
 
+class Settlement(NamedTuple):
+    """Ids of messages that were answered, and of those that never will be."""
+
+    delivered: list[int]
+    unanswered: list[int]
+
+
 class RelayOutbox(Protocol):
     """Where the messages wait. Called on the relay's thread."""
 
@@ -55,8 +63,8 @@ class RelayOutbox(Protocol):
         """The id of the newest, 0 where there is none."""
         ...
 
-    def settle(self, mine: str, delivered: Sequence[int], unanswered: Sequence[int]) -> None:
-        """These were answered, and those never will be."""
+    def settle(self, settled: Mapping[str, Settlement]) -> None:
+        """Forget these, by mine, in one commit."""
         ...
 
     def trim(self, most: Mapping[str, int]) -> dict[str, int]:
@@ -64,26 +72,51 @@ class RelayOutbox(Protocol):
         ...
 
 
+class Settlements:
+    """What has to be written down, of all platforms."""
+
+    def __init__(self, outbox: RelayOutbox) -> None:
+        self._outbox = outbox
+        self._waiting: dict[str, Settlement] = {}
+        self._count = 0
+
+    def add(self, mine: str, delivered: list[int], unanswered: list[int]) -> None:
+        """Write these down with the next commit."""
+        if delivered or unanswered:
+            one = self._waiting.setdefault(mine, Settlement([], []))
+            one.delivered.extend(delivered)
+            one.unanswered.extend(unanswered)
+            self._count += len(delivered) + len(unanswered)
+            if self._count >= SETTLE_AT:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write down now; where that fails it is still to be done."""
+        if self._waiting:
+            self._outbox.settle(self._waiting)
+            self._waiting, self._count = {}, 0
+
+
 class RelayLine:
     """The way to one platform. `trouble` says why it is not open, '' where it is or nothing waits for it."""
 
-    def __init__(self, destination: Destination, outbox: RelayOutbox, first_pause_s: float = FIRST_PAUSE_S) -> None:
+    def __init__(self, destination: Destination, outbox: RelayOutbox, settlements: Settlements) -> None:
         self.destination = destination
         self.connected = False
         self.trouble = ""
         self.resent = 0
         self._outbox = outbox
-        self._first_pause_s = first_pause_s
+        self._settlements = settlements
         self._maybe_sent = outbox.newest_id(destination.mine)
 
     async def run(self) -> None:
         """Connect whenever something waits, and forward it; until cancelled."""
-        pause_s = self._first_pause_s
+        pause_s = FIRST_PAUSE_S
         while True:
             await self._something_waits()
             answered = await self._forward()
             # A platform that answers nothing is as good as one that is not there.
-            pause_s = self._first_pause_s if answered else min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = FIRST_PAUSE_S if answered else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
     async def _something_waits(self) -> None:
@@ -109,10 +142,12 @@ class RelayLine:
             self._maybe_sent = max(self._maybe_sent, window.loaded_id)
             link.close()
             self._settle(window)
+            # Before the next connection, which begins with the oldest that is not written down.
+            self._settlements.flush()
         return window.answered
 
     async def _talk(self, link: RelayLink, window: Window) -> None:
-        loop, settled_s = asyncio.get_running_loop(), 0.0
+        loop = asyncio.get_running_loop()
         while not link.ended:
             now_s = loop.time()
             link.changed.clear()
@@ -130,16 +165,13 @@ class RelayLine:
                 return
             if window.answered:
                 self.trouble = ""
-            if window.unsettled and (window.unsettled >= SETTLE_AT or now_s - settled_s >= SETTLE_AFTER_S):
-                self._settle(window)
-                settled_s = now_s
-            await _within(link.changed.wait(), window.pause_s(now_s, LOOK_EVERY_S, SETTLE_AFTER_S))
+            self._settle(window)
+            await _within(link.changed.wait(), window.pause_s(now_s, LOOK_EVERY_S))
         self._in_trouble("the platform ended the connection")
 
     def _settle(self, window: Window) -> None:
         delivered, unanswered = window.take_settled()
-        if delivered or unanswered:
-            self._outbox.settle(self.destination.mine, delivered, unanswered)
+        self._settlements.add(self.destination.mine, delivered, unanswered)
         if unanswered:
             log.warning("relay: messages were never answered", mine=self.destination.mine, count=len(unanswered))
 
@@ -152,9 +184,9 @@ class RelayLine:
 class RelaySender:
     """Runs a line for each destination that it was given last, on a thread of its own."""
 
-    def __init__(self, outbox: RelayOutbox, first_pause_s: float = FIRST_PAUSE_S) -> None:
+    def __init__(self, outbox: RelayOutbox) -> None:
         self._outbox = outbox
-        self._first_pause_s = first_pause_s
+        self._settlements = Settlements(outbox)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="hj212-relay", daemon=True)
         self._wanted: Mapping[str, Destination] | None = None
@@ -191,7 +223,7 @@ class RelaySender:
                 del self.lines[mine]
         for mine, destination in wanted.items():
             if mine not in self.lines:
-                line = self.lines[mine] = RelayLine(destination, self._outbox, self._first_pause_s)
+                line = self.lines[mine] = RelayLine(destination, self._outbox, self._settlements)
                 self._running[mine] = asyncio.get_running_loop().create_task(self._keep_on(line))
 
     async def _keep_on(self, line: RelayLine) -> None:
@@ -214,6 +246,14 @@ class RelaySender:
                     log.exception("the relay's quota could not be kept")
             await asyncio.sleep(QUOTA_EVERY_S)
 
+    async def _write_down(self) -> None:
+        while True:
+            await asyncio.sleep(SETTLE_EVERY_S)
+            try:
+                self._settlements.flush()
+            except Exception:
+                log.exception("what platforms answered could not be written down")
+
     def _call(self, function: Callable[[], None]) -> None:
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
@@ -222,10 +262,10 @@ class RelaySender:
     def _run(self) -> None:
         loop = self._loop
         assert loop is not None
-        quota = loop.create_task(self._keep_quota())
+        own = [loop.create_task(self._keep_quota()), loop.create_task(self._write_down())]
         try:
             loop.run_forever()
-            tasks = [quota, *self._running.values()]
+            tasks = [*own, *self._running.values()]
             for task in tasks:
                 task.cancel()
             loop.run_until_complete(_ended(tasks))

@@ -73,11 +73,6 @@ class Window:
         """Whether it is time to load more: half of it is free."""
         return 2 * self.room >= SIZE
 
-    @property
-    def unsettled(self) -> int:
-        """Messages whose end is not written down."""
-        return len(self._delivered) + len(self._unanswered)
-
     def load(self, waiting: Iterable[WaitingFrame], now_s: float) -> Iterator[bytes]:
         """Take these under way; the frames to send. Those of stations without a password go on waiting."""
         for one in waiting:
@@ -119,9 +114,8 @@ class Window:
             else:
                 self.is_dead = True
 
-    def pause_s(self, now_s: float, longest_s: float, settle_s: float) -> float:
+    def pause_s(self, now_s: float, longest_s: float) -> float:
         """How long there is nothing to do unless something comes."""
-        longest_s = min(longest_s, settle_s) if self.unsettled else longest_s
         return min([longest_s, *(flying.due_s - now_s for flying in self._flying.values())])
 
     def take_settled(self) -> tuple[list[int], list[int]]:

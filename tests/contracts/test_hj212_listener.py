@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from greenmine.core.clock import ManualClock, SystemClock
 from greenmine.core.errors import ConfigError, StoreUnavailable
@@ -47,6 +49,11 @@ def start(rig: JournalRig) -> Iterator[Start]:
     yield begin
     for listener in started:
         listener.stop()
+
+
+@pytest.fixture
+def listening() -> list[Hj212Listener]:
+    return []
 
 
 def sources(messages: list[Record]) -> list[str]:
@@ -290,6 +297,35 @@ def test_history_is_asked_for_and_the_answers_are_understood(start: Start) -> No
 def test_nothing_else_can_be_asked_of_a_station(start: Start, payload: bytes) -> None:
     with pytest.raises(ValueError, match=r"history|JSON|Expecting"):
         start().request_history(MN, payload)
+
+
+HOSTILE = st.one_of(
+    st.binary(min_size=1, max_size=300),
+    st.builds(lambda cut: data()[:cut], st.integers(1, 100)),
+    st.builds(lambda at, to: data()[:at] + bytes([to]) + data()[at + 1 :], st.integers(0, 120), st.integers(0, 255)),
+    st.builds(lambda length: b"##%04d" % length, st.integers(0, 9999)),
+    st.just(data(mn="STRANGER")),
+    st.just(data(cp="")),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.lists(HOSTILE, max_size=10), st.integers(1, 400))
+def test_whatever_comes_before_it_a_good_frame_is_answered(
+    start: Start, listening: list[Hj212Listener], hostile: list[bytes], piece: int
+) -> None:
+    if not listening:
+        listening.append(start())
+    qn = "20261122235959999"
+    stream = b"".join(hostile)
+    good = data(qn=qn)
+    with StationClient(listening[0].port) as station:
+        for first in range(0, len(stream), piece):
+            station.send(stream[first : first + piece])
+        station.send(b"\r\n" + good)
+        while (found := station.frame()) != answer(qn=qn):
+            assert found.startswith(b"##")
+    assert listening[0].is_alive
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_do(rig: JournalRig, start: Start) -> None:

@@ -231,6 +231,25 @@ def test_a_full_journal_stops_the_reading_and_loses_nothing(tmp_path: Path, star
         rig.close()
 
 
+def test_a_frame_that_is_late_because_we_did_not_read_is_waited_for(tmp_path: Path, start: Start) -> None:
+    rig = JournalRig(tmp_path / "small.db", WriterLimits(queue_records=4, linger_s=0.0, tick_s=0.05))
+    try:
+        listener = start(Limits(unfinished_s=0.2), rig)
+        with StationClient(listener.port) as station, StationClient(listener.port) as other:
+            rig.journal.hold()
+            station.send(data() * 30 + data()[:50])
+            until(lambda: rig.writer.refused_full)
+            other.send(data()[:50])
+            assert other.ended(), "by now the time of both is over"
+            rig.journal.released.set()
+            assert [station.frame() for _ in range(30)] == [answer()] * 30
+            station.send(data()[50:])
+            assert station.frame() == answer()
+    finally:
+        listener.stop()
+        rig.close()
+
+
 def test_who_ends_his_side_still_gets_his_answers(rig: JournalRig, start: Start) -> None:
     with StationClient(start().port) as station:
         rig.journal.hold()
@@ -256,7 +275,7 @@ def test_encrypted_data_with_a_wrong_crc_are_not_answered(rig: JournalRig, start
     plain = b"DataTime=20261122160000;a34002-Rtd=81.3"
     sealed = head + encrypt_cp(plain, KEY) + b"&&"
     good = b"##%04d%b%04X\r\n" % (len(sealed), sealed, crc16(head + plain + b"&&"))
-    bad = good[:-6] + b"0000\r\n"
+    bad = good.replace(b"QN=20261122160000001", b"QN=20261122160000000")[:-6] + b"0000\r\n"
     with StationClient(start().port) as station:
         station.send(bad + good)
         assert station.frame() == answer(flag=8)

@@ -95,6 +95,21 @@ def test_a_flag_goes_with_its_value(letter: str, said: str) -> None:
         assert cp == f"{AT};a34002-Rtd=81000,a34002-Flag={said};a34004-Rtd=40000,a34004-Flag=N"
 
 
+def test_the_gravest_letter_of_a_factor_is_said() -> None:
+    metrics = [
+        {"pm10": {"unit": "ug/m3", "interval": "1h", "stat": stat, "period": "1h"}} for stat in ("avg", "min", "max")
+    ]
+    sensors = [{"kind": "dust", "principle": "beta", "metrics": one} for one in metrics]
+    with scene(forwarding(devices=[{"id": "dust-1", "sensors": sensors}])) as here:
+        here.wait(10).batch(
+            *(
+                message(entry(here.now_ns, {"pm10": 1}, stat=stat, period_s=3600, flags={"pm10": letter}))
+                for stat, letter in (("avg", "S"), ("min", "D"), ("max", "N"))
+            )
+        )
+        assert [cp for *_, cp in sent(here)] == [f"{AT};a34002-Avg=1000,a34002-Min=1000,a34002-Max=1000,a34002-Flag=D"]
+
+
 def test_only_new_live_readings_of_the_named_devices_are_forwarded() -> None:
     other = device("dust-2", pm10="ug/m3")
     soil = device("soil-1", kind="soil", soil_moisture="%")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from enum import IntEnum
+from functools import lru_cache
 
 from greenmine.core.clock import NS_PER_MS, NS_PER_S
 from greenmine.ingest.hj212_head import Head
@@ -50,7 +51,12 @@ def qn_of(time_ns: int) -> str:
 
 def stamp_of(time_ns: int) -> str:
     """YYYYMMDDhhmmss in Beijing time, as DataTime, BeginTime and SystemTime have it."""
-    return datetime.fromtimestamp(time_ns // NS_PER_S, UTC).astimezone(CHINA).strftime("%Y%m%d%H%M%S")
+    return _stamp(time_ns // NS_PER_S)
+
+
+@lru_cache(maxsize=4096)
+def _stamp(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).astimezone(CHINA).strftime("%Y%m%d%H%M%S")
 
 
 def segment_of(head: Head, cp: str, packet: tuple[int, int] | None = None, resent: bool = False) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from greenmine.core.act import Act, ActKind
 from greenmine.core.clock import NS_PER_S, SystemClock
 from greenmine.ingest.hj212_requests import stamp_of
 from greenmine.service import Service
@@ -80,6 +81,20 @@ def test_what_cannot_be_taken_is_a_dead_letter_with_its_reason(service: Service)
         ("auth", f"hj212-tcp/{MN}"),
         ("data_time", f"hj212-tcp/{MN}"),
     ]
+
+
+def test_a_new_logger_of_a_known_device_speaks_once_a_person_approved_it(service: Service) -> None:
+    new = data(mn="NEW_LOGGER", cp=CP)
+    with StationClient(port_of(service)) as station:
+        station.send(new)
+        until(lambda: service.state.account().dead == 1)
+        body = {"network": "mn", "address": "NEW_LOGGER", "mine": MINE, "device": "dust-1", "replay": True}
+        service.submit(Act(ActKind.APPROVE_DEVICE, "person:li", body=body))
+        station.send(new)
+        assert station.frame() == answer(mn="NEW_LOGGER")
+    assert service.drain(30)
+    account = service.state.account()
+    assert (account.stored, account.duplicate, account.dead) == (1, 1, 0)
 
 
 def test_a_missing_password_is_said_by_doctor(tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ class RelayLine:
                 self.trouble = ""
             self._settle(window)
             await _within(link.changed.wait(), window.pause_s(now_s, LOOK_EVERY_S))
-        self._in_trouble("the platform ended the connection")
+        if window.under_way:
+            self._in_trouble("the platform ended the connection")
 
     def _settle(self, window: Window) -> None:
         delivered, unanswered = window.take_settled()
@@ -236,14 +237,18 @@ class RelaySender:
                 await asyncio.sleep(QUOTA_EVERY_S)
 
     async def _keep_quota(self) -> None:
+        before: dict[str, int] = {}
         while True:
             if self._wanted is not None:
                 try:
                     dropped = self._outbox.trim({mine: one.most_waiting for mine, one in self._wanted.items()})
-                    for mine, count in dropped.items():
-                        log.warning("relay: the oldest messages were dropped, too many wait", mine=mine, count=count)
                 except Exception:
                     log.exception("the relay's quota could not be kept")
+                else:
+                    # Said once; how many there are by now, the totals say.
+                    for mine in dropped.keys() - before.keys():
+                        log.warning("relay: the oldest messages are dropped, too many wait", mine=mine)
+                    before = dropped
             await asyncio.sleep(QUOTA_EVERY_S)
 
     async def _write_down(self) -> None:

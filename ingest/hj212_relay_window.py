@@ -64,9 +64,14 @@ class Window:
         self.is_dead = False
 
     @property
+    def under_way(self) -> int:
+        """Messages that were sent and not answered."""
+        return len(self._flying)
+
+    @property
     def room(self) -> int:
         """How many more may be under way."""
-        return SIZE - len(self._flying)
+        return SIZE - self.under_way
 
     @property
     def wants_more(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -128,7 +128,8 @@ class RelayLine:
         one, loop = self.destination, asyncio.get_running_loop()
         link = RelayLink()
         try:
-            await asyncio.wait_for(loop.create_connection(lambda: link, one.host, one.port), CONNECT_WITHIN_S)
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await loop.create_connection(lambda: link, one.host, one.port)
         except (OSError, TimeoutError) as error:
             self._in_trouble(f"cannot connect: {str(error) or 'no answer in time'}")
             return 0
@@ -166,7 +167,7 @@ class RelayLine:
             if window.answered:
                 self.trouble = ""
             self._settle(window)
-            await _within(link.changed.wait(), window.pause_s(now_s, LOOK_EVERY_S))
+            await _within(link.changed, window.pause_s(now_s, LOOK_EVERY_S))
         if window.under_way:
             self._in_trouble("the platform ended the connection")
 
@@ -283,6 +284,8 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.sleep(0)  # each connection tells that it has ended
 
 
-async def _within(waiting: Awaitable[object], seconds: float) -> None:
+async def _within(changed: asyncio.Event, seconds: float) -> None:
+    # `wait_for` of Python 3.11 swallows a cancellation that comes together with the event, and this would never end.
     with suppress(TimeoutError):
-        await asyncio.wait_for(waiting, max(seconds, 0.001))
+        async with asyncio.timeout(max(seconds, 0.001)):
+            await changed.wait()

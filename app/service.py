@@ -26,6 +26,7 @@ from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
 from greenmine.devices import StateDevices
+from greenmine.hj212 import Hj212
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
@@ -47,6 +48,7 @@ from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
+from greenmine.relay import Relay
 from greenmine.settings import Settings
 from greenmine.store import dead_letters, notices, users
 from greenmine.store.state import StateDb
@@ -160,6 +162,12 @@ class Service:
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
         self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
+        self.hj212 = Hj212(
+            settings.hj212, self.writer, self.clock, self._secrets.resolve, lambda: self.pipeline.judge.state
+        )
+        self.pipeline.subscribe_commits(self.hj212.on_commit)
+        self.relay = Relay(self.state, self._secrets.resolve, lambda: self.pipeline.judge.state)
+        self.pipeline.subscribe_commits(self.relay.on_commit)
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
         self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
@@ -202,6 +210,8 @@ class Service:
         self.keeper.start()
         if with_mqtt:
             self._start_mqtt()
+        self.hj212.start()
+        self.relay.start()
         if with_web:
             self._start_web()
         # Last, because the password is known only now: where a port is taken, nobody would ever see it.
@@ -212,6 +222,8 @@ class Service:
         with self._opened:
             if self.web is not None:
                 self.web.stop()
+            self.hj212.stop()
+            self.relay.stop()
             if self.subscriber is not None:
                 self.subscriber.stop()
             if self.broker is not None:
@@ -283,7 +295,7 @@ class Service:
                 "policies", bool(self._policies), f"{len(self._policies)} mines", "name policy files in the settings"
             ),
         ]
-        return [*found, *self._mqtt_checks()]
+        return [*found, *self._mqtt_checks(), *self.hj212.checks(), *self.relay.checks()]
 
     def _loss_checks(self) -> Iterable[Check]:
         lost = self._reader.lost()
@@ -336,6 +348,8 @@ class Service:
             yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
         if self.subscriber is not None:
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
+        yield from self.hj212.values()
+        yield from self.relay.values()
 
     def _open_store(self) -> tuple[ReadingStore, Callable[[], object] | None]:
         """The chosen store, and what has to be done before it is written to."""

@@ -75,6 +75,21 @@ class MqttSettings(_Part):
         return self
 
 
+class Hj212Settings(_Part):
+    """The listener for HJ 212 over TCP; off unless `port` is set. Who may speak, the policies say.
+
+    `idle`: twice the longest interval of real-time data. `unfinished`: how long the rest of a frame may take.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
+    max_connections: int = Field(default=2000, ge=1, le=50_000)
+    max_per_address: int = Field(default=32, ge=1, le=50_000)
+    idle_s: float = Field(default=7200.0, gt=0, le=86_400)
+    first_frame_s: float = Field(default=60.0, gt=0, le=3600)
+    unfinished_s: float = Field(default=10.0, gt=0, le=600)
+
+
 class WebSettings(_Part):
     """Where the board is served. Behind a TLS proxy set `secure_cookies` and name the public host."""
 
@@ -159,6 +174,7 @@ class Settings(BaseSettings):
     policies: list[UserPath] = Field(default_factory=list)
     secrets_dirs: list[UserPath] = Field(default_factory=list)
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
+    hj212: Hj212Settings = Field(default_factory=Hj212Settings)
     web: WebSettings = Field(default_factory=WebSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     channels: ChannelSettings = Field(default_factory=ChannelSettings)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, sel
 from greenmine.pipeline import edge_nodes, hj212_packets
 from greenmine.pipeline.effects import Chunk, Effects, Forget, NoticeState, SeriesState
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
-from greenmine.store import alerts, audit, outbox, schema, waiting
+from greenmine.store import alerts, audit, outbox, relay, schema, waiting
 from greenmine.store.columns import pack
 from greenmine.store.state import StateDb, add_to_account, get_meta, set_meta, set_progress
 
@@ -49,6 +49,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         outbox.push_packed(connection, packed, len(fx.store))
         outbox.push(connection, fx.store_after_check, check_store=True)
         outbox.push(connection, fx.store_replayed, check_store=True, replayed=True)
+        relay.push(connection, fx.relay, fx.relay_qn_ms)
         audit.append(connection, fx.audit)
 
 

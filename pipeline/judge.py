@@ -22,6 +22,7 @@ from greenmine.pipeline.acts import Acts
 from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
 from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.intake import Intake
+from greenmine.pipeline.relay import Relays
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
@@ -42,6 +43,7 @@ class Judge:
         self._watch = Watch(state)
         self._waiting = WaitingList(state)
         self.intake = Intake(state, self._watch, past, self._waiting, secrets)
+        self._relays = Relays(state)
         self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
@@ -64,6 +66,7 @@ class Judge:
                 continue
             self._by_kind[kind](stored, batch, fx)
         fx.end_run(batch.received_ns, batch.clock_ns)
+        self._relays.take(batch, fx)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
             self.intake.on_clock(batch.clock_ns, fx)

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, update
 
-from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
+from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
+from greenmine.pipeline.effects import DownlinkState, Effects, NoticeState, SeriesState
 from greenmine.store import alerts, audit, outbox, schema
 from greenmine.store.state import StateDb, add_to_account, set_meta
 
@@ -31,6 +32,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         alerts.save(connection, fx.alerts.values())
         alerts.append_transitions(connection, fx.transitions)
         _notices(connection, fx)
+        _downlinks(connection, fx)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push(connection, fx.store, check_store=False)
@@ -126,6 +128,22 @@ def _notice_row(waiting: NoticeState) -> dict[str, Any]:
         "ended_ns": waiting.ended_ns,
         "detail": waiting.detail,
     }
+
+
+def _downlinks(connection: Connection, fx: Effects) -> None:
+    table = schema.downlink
+    if fx.downlink_states:
+        touched = delete(table).where(table.c.id == bindparam("b_id"))
+        connection.execute(touched, [{"b_id": identity} for identity in fx.downlink_states])
+        connection.execute(insert(table), [_downlink_row(one) for one in fx.downlink_states.values()])
+    if fx.pruned_ns is not None:
+        connection.execute(delete(table).where(table.c.ended_ns < fx.pruned_ns - DOWNLINKS_KEPT_NS))
+
+
+def _downlink_row(moved: DownlinkState) -> dict[str, Any]:
+    row = {**moved.downlink._asdict(), **moved._asdict(), "kind": moved.downlink.kind.value}
+    del row["downlink"]
+    return row
 
 
 def _refusals(connection: Connection, fx: Effects) -> None:

@@ -84,6 +84,17 @@ class NoticeState(NamedTuple):
     detail: str
 
 
+class DownlinkState(NamedTuple):
+    """Where a message to a device stands: `pending`, `sent`, `expired` or `refused`. Times on the journal's clock."""
+
+    downlink: Downlink
+    state: str
+    attempts: int
+    next_ns: int
+    ended_ns: int | None
+    detail: str
+
+
 class PolicyActivation(NamedTuple):
     """A policy that became active (or, with `canonical` empty, a mine that left)."""
 
@@ -130,6 +141,8 @@ class Effects:
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
+    downlinks_taken: int = 0
+    downlink_states: dict[str, DownlinkState] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

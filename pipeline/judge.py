@@ -19,6 +19,7 @@ from greenmine.core.latest import Change
 from greenmine.core.notice import NoticeKind
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
 from greenmine.pipeline.acts import Acts
+from greenmine.pipeline.downlinks import Downlinks
 from greenmine.pipeline.effects import Effects, NoticeState, PolicyActivation
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
@@ -40,6 +41,7 @@ class Judge:
         self._watch = Watch(state)
         self.intake = Intake(state, self._watch, past)
         self._acts = Acts(state, self._watch, self.intake, past)
+        self._downlinks = Downlinks(state)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
             RecordKind.IMPORT: self.intake.imported,
@@ -47,6 +49,7 @@ class Judge:
             RecordKind.POLICY: self._policy,
             RecordKind.DELIVERY: self._delivery,
             RecordKind.SERVICE: self._service,
+            RecordKind.DOWNLINK: self._downlinks.attempted,
         }
 
     def apply(self, batch: Batch, fx: Effects) -> None:
@@ -61,6 +64,9 @@ class Judge:
             self._by_kind[kind](stored, batch, fx)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
+            self._downlinks.on_clock(batch.clock_ns, fx)
+        if len(fx.downlinks) > fx.downlinks_taken:
+            self._downlinks.take_over(batch.clock_ns, fx)
         self.state.clock_ns = batch.clock_ns
         if batch.clock_ns - self.state.pruned_ns > PRUNE_EVERY_NS:
             self.state.pruned_ns = batch.clock_ns

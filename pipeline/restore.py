@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Row, func, select
 from greenmine.core.alert import AlertKey, Condition
 from greenmine.core.reading import Series
 from greenmine.pipeline import commit
-from greenmine.pipeline.effects import NoticeState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
 from greenmine.store import alerts, schema
+from greenmine.store.downlinks import to_downlink
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
 
@@ -34,6 +35,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
             judge.keep_alert(alert)
         for row in connection.execute(select(schema.notice).where(schema.notice.c.state == "pending")):
             judge.notices[row.key] = _notice_state(row)
+        _downlinks(connection, judge)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
         policies = {}
@@ -56,6 +58,15 @@ def _notice_state(row: Row[Any]) -> NoticeState:
         row.ended_ns,
         row.detail,
     )
+
+
+def _downlinks(connection: Connection, judge: JudgeState) -> None:
+    table = schema.downlink
+    query = select(table).where(table.c.state == "pending").order_by(table.c.created_ns, table.c.id)
+    for row in connection.execute(query):
+        judge.downlinks[row.id] = DownlinkState(
+            to_downlink(row), row.state, row.attempts, row.next_ns, row.ended_ns, row.detail
+        )
 
 
 def _series(connection: Connection, judge: JudgeState) -> None:

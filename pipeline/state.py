@@ -11,7 +11,7 @@ from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
-from greenmine.pipeline.effects import Identity, KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, Identity, KeptResult, NoticeState, SeriesState
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series
 from greenmine.rules.conditions import ConditionState
@@ -66,6 +66,7 @@ class JudgeState:
     keys_by_id: dict[str, AlertKey] = field(default_factory=dict)
     link_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
+    downlinks: dict[str, DownlinkState] = field(default_factory=dict)
     clock_ns: int = 0
     listening_since_ns: int = 0
     link_down_since_ns: int | None = None

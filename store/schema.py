@@ -205,6 +205,24 @@ notice = Table(
     Index("notice_due", "state", "next_ns"),
 )
 
+downlink = Table(
+    "downlink",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("detail", Text, nullable=False),
+    Index("downlink_due", "state", "next_ns"),
+)
+"""Messages to devices: an outbox, and for a month what became of them."""
+
 fact = Table(
     "fact",
     metadata,

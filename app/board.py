@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import select
 
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.latest import Latest
 from greenmine.core.reading import Series
 from greenmine.policy.model import Policy
-from greenmine.store import alerts, schema
+from greenmine.store import activities, alerts, schema
 from greenmine.store.state import StateDb
 
 
@@ -50,3 +51,8 @@ class StateBoard:
         """An alert and its transitions. Raises NotFound."""
         with self._state.reading() as connection:
             return alerts.get(connection, alert_id), alerts.history(connection, alert_id)
+
+    def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
+        """Intervals of activity that have a moment in the span, by their beginning."""
+        with self._state.reading() as connection:
+            return activities.listed(connection, mine, start_ns, end_ns)

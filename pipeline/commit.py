@@ -10,10 +10,12 @@ from sqlalchemy import Connection, bindparam, delete, insert, update
 
 from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
 from greenmine.pipeline.effects import DownlinkState, Effects, NoticeState, SeriesState
-from greenmine.store import alerts, audit, outbox, schema
+from greenmine.store import activities, alerts, audit, outbox, schema
 from greenmine.store.state import StateDb, add_to_account, set_meta
 
 CURSOR = "journal_cursor"
+LOOKED_UP_NS = 400 * 86_400 * 1_000_000_000
+"""How long what came in beside readings (activity, gaps, the accounts of devices) can be looked up."""
 CLOCK = "journal_clock_ns"
 LISTENING = "listening_since_ns"
 LINK_DOWN = "link_down_since_ns"
@@ -33,6 +35,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         alerts.append_transitions(connection, fx.transitions)
         _notices(connection, fx)
         _downlinks(connection, fx)
+        _activities(connection, fx)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push(connection, fx.store, check_store=False)
@@ -144,6 +147,24 @@ def _downlink_row(moved: DownlinkState) -> dict[str, Any]:
     row = {**moved.downlink._asdict(), **moved._asdict(), "kind": moved.downlink.kind.value}
     del row["downlink"]
     return row
+
+
+def _activities(connection: Connection, fx: Effects) -> None:
+    if fx.activities:
+        rows = [
+            {
+                **activity._asdict(),
+                "kind": activity.kind.value,
+                "state": activity.state.value,
+                "at_ns": at,
+                "record_id": r,
+            }
+            for activity, at, r in fx.activities.values()
+        ]
+        connection.execute(insert(schema.activity), rows)
+    activities.save(connection, list(fx.activity_intervals.values()))
+    if fx.pruned_ns is not None:
+        activities.prune(connection, fx.pruned_ns - LOOKED_UP_NS)
 
 
 def _refusals(connection: Connection, fx: Effects) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from greenmine.core.account import Account
 from greenmine.core.act import ActResult
+from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.downlink import Downlink
 from greenmine.core.errors import GreenmineError
@@ -95,6 +96,14 @@ class DownlinkState(NamedTuple):
     detail: str
 
 
+class ActivityRow(NamedTuple):
+    """A report of activity, when it was taken (journal's clock), and the journal's record of it."""
+
+    activity: Activity
+    at_ns: int
+    record_id: int
+
+
 class PolicyActivation(NamedTuple):
     """A policy that became active (or, with `canonical` empty, a mine that left)."""
 
@@ -143,6 +152,8 @@ class Effects:
     downlinks: list[Downlink] = field(default_factory=list)
     downlinks_taken: int = 0
     downlink_states: dict[str, DownlinkState] = field(default_factory=dict)
+    activities: dict[tuple[str, str, str, str, str, int], ActivityRow] = field(default_factory=dict)
+    activity_intervals: dict[int, tuple[ActivityInterval, bool]] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

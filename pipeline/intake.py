@@ -17,6 +17,7 @@ from greenmine.ingest.decode_json import MAX_PERIOD_S, decode_json
 from greenmine.ingest.decoded import Decoded, Item
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
+from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Identity, Quarantined, SeriesState
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.watch import Watch
@@ -35,10 +36,11 @@ class _Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past) -> None:
+    def __init__(self, state: JudgeState, watch: Watch, past: Past, activities: Activities) -> None:
         self._state = state
         self._watch = watch
         self._past = past
+        self._activities = activities
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
@@ -47,6 +49,9 @@ class Intake:
         try:
             topic = self._checked_topic(stored)
             if topic is None:
+                return
+            if topic.kind is TopicKind.ACTIVITY:
+                self._activities.message(stored, topic, batch, fx)
                 return
             decoded = decode_json(stored.record.payload)
         except DecodeRefused as refused:
@@ -98,9 +103,12 @@ class Intake:
     def _replay_one(self, stored: StoredRecord, dead: int, batch: Batch, fx: Effects, tally: dict[str, int]) -> None:
         try:
             topic = self._checked_topic(stored)
-            outcome = (
-                [] if topic is None else self._admitted(decode_json(stored.record.payload), topic, batch.received_ns)
-            )
+            outcome = []
+            if topic is not None and topic.kind is TopicKind.ACTIVITY:
+                self._activities.message(stored, topic, batch, fx)
+                tally["activities"] = tally.get("activities", 0) + 1
+            elif topic is not None:
+                outcome = self._admitted(decode_json(stored.record.payload), topic, batch.received_ns)
         except DecodeRefused as refused:
             outcome = [refused]
         refusals = [one for one in outcome if isinstance(one, DecodeRefused)]
@@ -136,8 +144,7 @@ class Intake:
         return "quarantined" if after.quarantined > before.quarantined else "stored"
 
     def _checked_topic(self, stored: StoredRecord) -> Topic | None:
-        """The topic of a message that may be decoded; None for what is not readings (activity,
-        commands to devices)."""
+        """The topic of a message that may be decoded; None for commands to devices."""
         record, flags = stored.record, stored.record.flags
         if not stored.intact:
             raise _damaged()
@@ -150,9 +157,9 @@ class Intake:
             raise DecodeRefused(
                 "retained_telemetry", "a retained reading is of no known time of receipt; do not retain"
             )
-        if topic.kind in (TopicKind.ACTIVITY, TopicKind.DOWN):
+        if topic.kind is TopicKind.DOWN:
             return None
-        if topic.kind is not TopicKind.UP:
+        if topic.kind not in (TopicKind.UP, TopicKind.ACTIVITY):
             raise DecodeRefused("format_not_supported", f"no decoder for {topic.kind.value} is installed")
         return topic
 

@@ -18,6 +18,7 @@ from greenmine.core.errors import Corrupt, GreenmineError
 from greenmine.core.latest import Change
 from greenmine.core.notice import NoticeKind
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
+from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.acts import Acts
 from greenmine.pipeline.downlinks import Downlinks
 from greenmine.pipeline.effects import Effects, NoticeState, PolicyActivation
@@ -38,8 +39,9 @@ class Judge:
     def __init__(self, state: JudgeState, past: Past) -> None:
         self.state = state
         self._past = past
-        self._watch = Watch(state)
-        self.intake = Intake(state, self._watch, past)
+        self._activities = Activities(state, past)
+        self._watch = Watch(state, self._activities)
+        self.intake = Intake(state, self._watch, past, self._activities)
         self._acts = Acts(state, self._watch, self.intake, past)
         self._downlinks = Downlinks(state)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
@@ -64,6 +66,7 @@ class Judge:
             self._by_kind[kind](stored, batch, fx)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
+            self._activities.on_clock(batch.clock_ns, fx)
             self._downlinks.on_clock(batch.clock_ns, fx)
         if len(fx.downlinks) > fx.downlinks_taken:
             self._downlinks.take_over(batch.clock_ns, fx)

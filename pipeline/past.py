@@ -6,13 +6,14 @@ import json
 
 from sqlalchemy import func, select
 
+from greenmine.core.activity import Activity
 from greenmine.core.alert import Alert
 from greenmine.core.errors import NotFound
 from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
 from greenmine.pipeline.effects import Identity, KeptResult
-from greenmine.store import alerts, schema
+from greenmine.store import activities, alerts, schema
 from greenmine.store.state import StateDb
 
 
@@ -44,6 +45,11 @@ class CommittedPast:
                 return alerts.get(connection, alert_id)
             except NotFound:
                 return None
+
+    def has_activity(self, activity: Activity) -> bool:
+        """Whether this report of activity was taken before."""
+        with self._state.reading() as connection:
+            return activities.has(connection, activity)
 
     def kept_result(self, principal: str, idempotency_key: str) -> KeptResult | None:
         """The answer already given to an act."""

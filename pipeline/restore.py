@@ -13,7 +13,7 @@ from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import alerts, schema
+from greenmine.store import activities, alerts, schema
 from greenmine.store.downlinks import to_downlink
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
@@ -36,6 +36,9 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         for row in connection.execute(select(schema.notice).where(schema.notice.c.state == "pending")):
             judge.notices[row.key] = _notice_state(row)
         _downlinks(connection, judge)
+        for interval in activities.kept(connection):
+            judge.activities.setdefault(interval.mine, {})[interval.id] = interval
+        judge.next_activity_id = 1 + activities.last_id(connection)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
         policies = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
@@ -38,6 +39,10 @@ class Past(Protocol):
         """Any alert, open or not."""
         ...
 
+    def has_activity(self, activity: Activity) -> bool:
+        """Whether this report of activity was taken before."""
+        ...
+
     def kept_result(self, principal: str, idempotency_key: str) -> KeptResult | None:
         """The answer already given to an act."""
         ...
@@ -67,11 +72,13 @@ class JudgeState:
     link_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     downlinks: dict[str, DownlinkState] = field(default_factory=dict)
+    activities: dict[str, dict[int, ActivityInterval]] = field(default_factory=dict)
     clock_ns: int = 0
     listening_since_ns: int = 0
     link_down_since_ns: int | None = None
     next_series_id: int = 1
     next_fact_id: int = 1
+    next_activity_id: int = 1
     alerts_raised: int = 0
     pruned_ns: int = 0
     registry: Registry = field(default_factory=lambda: Registry.of([]))

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from greenmine.core.activity import ActivityKind
 from greenmine.core.alert import Severity
 from greenmine.core.identifier import IDENTIFIER_PATTERN
 from greenmine.core.metric import METRICS, SensorKind
@@ -182,6 +183,11 @@ class LimitRule(RuleBase):
 
     `raise` and `clear` are in `unit` (the metric's canonical unit if left out). `direction: above` needs
     clear < raise, `below` needs clear > raise.
+
+    With `during` only readings whose source time lies in an open or declared interval of one of these kinds (widened
+    by `activity_margin`) are judged, with `not_during` only those outside; of a mean the whole window has to be
+    outside. What is known when a reading comes decides. A reading that is passed over changes nothing: it neither
+    clears a firing condition nor raises one, and a hold that runs goes on.
     """
 
     metric: MetricName
@@ -191,6 +197,18 @@ class LimitRule(RuleBase):
     unit: UnitName | None = None
     hold: Seconds = Field(default=0, validate_default=False)
     clear_hold: Seconds = Field(default=0, validate_default=False)
+    during: list[ActivityKind] | None = Field(default=None, min_length=1)
+    not_during: list[ActivityKind] | None = Field(default=None, min_length=1)
+    activity_margin: Seconds = Field(default=0, le=86_400, validate_default=False)
+
+    @model_validator(mode="after")
+    def _activity_is_asked_once(self) -> LimitRule:
+        both = set(self.during or ()) & set(self.not_during or ())
+        if both:
+            raise ValueError(f"{min(both).value} stands in during and in not_during; no reading could be judged")
+        if self.activity_margin and not (self.during or self.not_during):
+            raise ValueError("activity_margin widens during or not_during; name one, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _levels_are_apart(self) -> LimitRule:
@@ -288,6 +306,12 @@ class QualitySettings(Section):
     lateness: Seconds = Field(default=300, validate_default=False)
 
 
+class ActivitySettings(Section):
+    """How long the activities of the mine can go on."""
+
+    longest: dict[ActivityKind, Seconds] = Field(default_factory=dict)
+
+
 class GrafanaSettings(Section):
     """Filled by the dashboards' issue; declared so that a policy can already name the folder."""
 
@@ -321,6 +345,7 @@ class Policy(Section):
     )
     rules: list[Rule] = Field(default_factory=list)
     quality: QualitySettings = Field(default_factory=QualitySettings)
+    activity: ActivitySettings = Field(default_factory=ActivitySettings)
     contacts: list[Contact] = Field(default_factory=list)
     ladders: list[Ladder] = Field(default_factory=list)
     tarps: list[Tarp] = Field(default_factory=list)

@@ -223,6 +223,43 @@ downlink = Table(
 )
 """Messages to devices: an outbox, and for a month what became of them."""
 
+activity = Table(
+    "activity",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("time_ns", BigInteger, nullable=False, index=True),
+    Column("lat", Float),
+    Column("lon", Float),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    UniqueConstraint("mine", "device", "kind", "state", "zone", "time_ns"),
+)
+"""What devices reported of the mine's doings, as it came."""
+
+activity_interval = Table(
+    "activity_interval",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("lat", Float),
+    Column("lon", Float),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger),
+    Column("latest_end_ns", BigInteger, nullable=False),
+    Column("ended_by", String),
+    Column("kept", Boolean, nullable=False, index=True),
+    Index("activity_interval_mine", "mine", "start_ns"),
+)
+"""What follows from the reports. `kept`: rules still look at it."""
+
 fact = Table(
     "fact",
     metadata,

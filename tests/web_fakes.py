@@ -21,6 +21,7 @@ import uvicorn
 
 from greenmine.core.account import Account
 from greenmine.core.act import Act, ActKind, ActResult
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Transition, alert_id
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
@@ -208,6 +209,7 @@ class FakeBoard:
         self.newest: dict[Series, Latest] = {}
         self.known: dict[str, Alert] = {}
         self.steps: dict[str, list[Transition]] = {}
+        self.intervals: list[ActivityInterval] = []
 
     def policies(self) -> Mapping[str, Policy]:
         """Active policies."""
@@ -227,6 +229,11 @@ class FakeBoard:
         if alert_id not in self.known:
             raise NotFound(f"no alert {alert_id!r}")
         return self.known[alert_id], list(self.steps[alert_id])
+
+    def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
+        """Intervals of activity in the span."""
+        found = [one for one in self.intervals if one.mine == mine and one.touches(start_ns, end_ns - 1)]
+        return sorted(found, key=lambda one: (one.start_ns, one.id))
 
 
 class FakeDesk:

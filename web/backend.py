@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from greenmine.core.account import Account
 from greenmine.core.act import Act, ActResult
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import Clock
 from greenmine.core.latest import ChangeListener, Latest
@@ -33,6 +34,10 @@ class Board(Protocol):
 
     def history(self, alert_id: str) -> tuple[Alert, list[Transition]]:
         """An alert and its transitions in order. Raises NotFound."""
+        ...
+
+    def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
+        """Intervals of activity that have a moment in the span (source time), by their beginning."""
         ...
 
 

@@ -10,6 +10,7 @@ import greenmine
 from greenmine import (
     command_alerts,
     command_decode,
+    command_ingest,
     command_look,
     command_people,
     command_policy,
@@ -52,6 +53,7 @@ app.add_typer(command_readings.app, name="readings")
 app.add_typer(command_alerts.app, name="alerts")
 app.add_typer(command_alerts.facts, name="facts")
 app.add_typer(command_alerts.dead_letters, name="dead-letters")
+app.add_typer(command_ingest.gaps, name="gaps")
 app.add_typer(command_people.users, name="users")
 app.add_typer(command_people.devices, name="devices")
 app.add_typer(command_people.audit, name="audit")

@@ -35,6 +35,7 @@ from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.subscriber import BrokerUrl, Subscriber
+from greenmine.intakes import StateIntakes
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
 from greenmine.pipeline.pipeline import Pipeline
@@ -271,7 +272,10 @@ class Service:
         yield "counter", "greenmine_notices_retried", "Attempts that will be repeated.", self.deliverer.retried
         waiting = len(self.pipeline.judge.state.notices)
         yield "gauge", "greenmine_notices_waiting", "Notices not delivered yet.", waiting
-        sender, asked = self.downlink_sender, len(self.pipeline.judge.state.downlinks)
+        judged = self.pipeline.judge.state
+        open_gaps = sum(len(judged.sequences[one].missing) for one in list(judged.gapped))
+        yield "gauge", "greenmine_gaps_open", "Gaps in what devices number, suspected or found.", open_gaps
+        sender, asked = self.downlink_sender, len(judged.downlinks)
         yield "counter", "greenmine_downlinks_sent", "Messages to devices that left since start.", sender.sent
         yield "counter", "greenmine_downlinks_failed", "Attempts that nobody took since start.", sender.failed
         yield "gauge", "greenmine_downlinks_waiting", "Messages to devices not sent yet.", asked
@@ -361,7 +365,8 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock)
+        intakes = StateIntakes(self.state)
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, intakes)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()
         self._lock.announce(self.web.url, self._secrets.make("service-token"))

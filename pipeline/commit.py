@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, update
 
+from greenmine.core.gap import Stream
 from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
-from greenmine.pipeline.effects import DownlinkState, Effects, NoticeState, SeriesState
-from greenmine.store import activities, alerts, audit, outbox, schema
+from greenmine.pipeline.effects import DownlinkState, Effects, NoticeState, SequenceState, SeriesState
+from greenmine.store import activities, alerts, audit, gaps, outbox, schema
 from greenmine.store.state import StateDb, add_to_account, set_meta
 
 CURSOR = "journal_cursor"
@@ -36,6 +37,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         _notices(connection, fx)
         _downlinks(connection, fx)
         _activities(connection, fx)
+        _gaps(connection, fx)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push(connection, fx.store, check_store=False)
@@ -165,6 +167,32 @@ def _activities(connection: Connection, fx: Effects) -> None:
     activities.save(connection, list(fx.activity_intervals.values()))
     if fx.pruned_ns is not None:
         activities.prune(connection, fx.pruned_ns - LOOKED_UP_NS)
+
+
+def _gaps(connection: Connection, fx: Effects) -> None:
+    table = schema.sequence
+    if fx.sequences:
+        same = (table.c.mine == bindparam("b_mine")) & (table.c.device == bindparam("b_device"))
+        there = delete(table).where(same, table.c.stream == bindparam("b_stream"))
+        keys = [{"b_mine": s.mine, "b_device": s.device, "b_stream": s.name} for s in fx.sequences]
+        connection.execute(there, keys)
+        connection.execute(insert(table), [_sequence_row(*one) for one in fx.sequences.items()])
+    gaps.save(connection, fx.gaps)
+    if fx.pruned_ns is not None:
+        gaps.prune(connection, fx.pruned_ns - LOOKED_UP_NS)
+
+
+def _sequence_row(stream: Stream, known: SequenceState) -> dict[str, Any]:
+    return {
+        "mine": stream.mine,
+        "device": stream.device,
+        "stream": stream.name,
+        "boot": known.boot,
+        "former_boot": known.former_boot,
+        "highest": known.highest,
+        "highest_ns": known.highest_ns,
+        "reset_ns": known.reset_ns,
+    }
 
 
 def _refusals(connection: Connection, fx: Effects) -> None:

@@ -12,6 +12,7 @@ from greenmine.core.alert import Alert, Transition
 from greenmine.core.downlink import Downlink
 from greenmine.core.errors import GreenmineError
 from greenmine.core.fact import Fact
+from greenmine.core.gap import Gap, Stream
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
@@ -32,6 +33,19 @@ class SeriesState:
     received_ns: int
     usable_clock_ns: int | None
     window: Window | None = None
+
+
+@dataclass(slots=True)
+class SequenceState:
+    """Where a stream's numbers stand: the boot, the one before it, the highest number and its source time, and when
+    (journal's clock) a reset was last noted. `missing` are its open gaps by id, oldest first."""
+
+    boot: str
+    former_boot: str
+    highest: int
+    highest_ns: int
+    reset_ns: int | None
+    missing: dict[str, Gap] = field(default_factory=dict)
 
 
 class Identity(NamedTuple):
@@ -154,6 +168,8 @@ class Effects:
     downlink_states: dict[str, DownlinkState] = field(default_factory=dict)
     activities: dict[tuple[str, str, str, str, str, int], ActivityRow] = field(default_factory=dict)
     activity_intervals: dict[int, tuple[ActivityInterval, bool]] = field(default_factory=dict)
+    sequences: dict[Stream, SequenceState] = field(default_factory=dict)
+    gaps: dict[str, Gap | None] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

@@ -19,6 +19,7 @@ from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
 from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Identity, Quarantined, SeriesState
+from greenmine.pipeline.gaps import Gaps
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.watch import Watch
 
@@ -36,11 +37,12 @@ class _Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past, activities: Activities) -> None:
+    def __init__(self, state: JudgeState, watch: Watch, past: Past, activities: Activities, gaps: Gaps) -> None:
         self._state = state
         self._watch = watch
         self._past = past
         self._activities = activities
+        self._gaps = gaps
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
@@ -58,6 +60,7 @@ class Intake:
             outcome.append(refused)
         else:
             outcome = self._admitted(decoded, topic, batch.received_ns)
+            self._gaps.of_items(decoded.items, topic, batch.clock_ns, fx)
         for one in outcome:
             fx.count(received=1)
             if isinstance(one, DecodeRefused):

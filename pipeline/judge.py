@@ -22,6 +22,7 @@ from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.acts import Acts
 from greenmine.pipeline.downlinks import Downlinks
 from greenmine.pipeline.effects import Effects, NoticeState, PolicyActivation
+from greenmine.pipeline.gaps import Gaps
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.watch import Watch
@@ -40,8 +41,9 @@ class Judge:
         self.state = state
         self._past = past
         self._activities = Activities(state, past)
+        self._gaps = Gaps(state)
         self._watch = Watch(state, self._activities)
-        self.intake = Intake(state, self._watch, past, self._activities)
+        self.intake = Intake(state, self._watch, past, self._activities, self._gaps)
         self._acts = Acts(state, self._watch, self.intake, past)
         self._downlinks = Downlinks(state)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
@@ -67,6 +69,7 @@ class Judge:
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
             self._activities.on_clock(batch.clock_ns, fx)
+            self._gaps.on_clock(batch.clock_ns, fx)
             self._downlinks.on_clock(batch.clock_ns, fx)
         if len(fx.downlinks) > fx.downlinks_taken:
             self._downlinks.take_over(batch.clock_ns, fx)

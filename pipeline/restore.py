@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from greenmine.core.alert import AlertKey, Condition
+from greenmine.core.gap import Stream
 from greenmine.core.reading import Series
 from greenmine.pipeline import commit
-from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, NoticeState, SequenceState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import activities, alerts, schema
+from greenmine.store import activities, alerts, gaps, schema
 from greenmine.store.downlinks import to_downlink
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
@@ -38,6 +39,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         _downlinks(connection, judge)
         for interval in activities.kept(connection):
             judge.activities.setdefault(interval.mine, {})[interval.id] = interval
+        _sequences(connection, judge)
         judge.next_activity_id = 1 + activities.last_id(connection)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
@@ -70,6 +72,16 @@ def _downlinks(connection: Connection, judge: JudgeState) -> None:
         judge.downlinks[row.id] = DownlinkState(
             to_downlink(row), row.state, row.attempts, row.next_ns, row.ended_ns, row.detail
         )
+
+
+def _sequences(connection: Connection, judge: JudgeState) -> None:
+    for row in connection.execute(select(schema.sequence)):
+        judge.sequences[Stream(row.mine, row.device, row.stream)] = SequenceState(
+            row.boot, row.former_boot, row.highest, row.highest_ns, row.reset_ns
+        )
+    for gap in gaps.waiting(connection):
+        judge.sequences[gap.stream].missing[gap.id] = gap
+        judge.gapped.add(gap.stream)
 
 
 def _series(connection: Connection, judge: JudgeState) -> None:

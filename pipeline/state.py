@@ -8,11 +8,12 @@ from typing import Protocol
 
 from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition
+from greenmine.core.gap import Stream
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
-from greenmine.pipeline.effects import DownlinkState, Identity, KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, Identity, KeptResult, NoticeState, SequenceState, SeriesState
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series
 from greenmine.rules.conditions import ConditionState
@@ -73,6 +74,8 @@ class JudgeState:
     notices: dict[str, NoticeState] = field(default_factory=dict)
     downlinks: dict[str, DownlinkState] = field(default_factory=dict)
     activities: dict[str, dict[int, ActivityInterval]] = field(default_factory=dict)
+    sequences: dict[Stream, SequenceState] = field(default_factory=dict)
+    gapped: set[Stream] = field(default_factory=set)
     clock_ns: int = 0
     listening_since_ns: int = 0
     link_down_since_ns: int | None = None

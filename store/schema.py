@@ -260,6 +260,44 @@ activity_interval = Table(
 )
 """What follows from the reports. `kept`: rules still look at it."""
 
+sequence = Table(
+    "sequence",
+    metadata,
+    Column("mine", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("stream", String, primary_key=True),
+    Column("boot", String, nullable=False),
+    Column("former_boot", String, nullable=False),
+    Column("highest", BigInteger, nullable=False),
+    Column("highest_ns", BigInteger, nullable=False),
+    Column("reset_ns", BigInteger),
+)
+
+gap = Table(
+    "gap",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("stream", String, nullable=False),
+    Column("boot", String, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("from_ns", BigInteger, nullable=False),
+    Column("to_ns", BigInteger, nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("found_ns", BigInteger, index=True),
+    Column("filled", Integer, nullable=False),
+    Column("remaining", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),
+    Column("closed_ns", BigInteger),
+    Column("reason", String, nullable=False),
+    Index("gap_device", "mine", "device"),
+    Index("gap_reason", "reason"),
+)
+"""Numbers that never came; `found_ns` is null while it may be mere disorder."""
+
 fact = Table(
     "fact",
     metadata,

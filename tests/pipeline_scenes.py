@@ -342,7 +342,8 @@ def table_rows(state: StateDb, table: str) -> list[dict[str, Any]]:
 
 COMPARED = (
     "account", "series", "seen", "condition", "alert", "transition", "dead_letter", "quarantine", "conflict",
-    "notice", "fact", "policy_version", "act_result", "audit", "meta",
+    "notice", "downlink", "activity", "activity_interval", "sequence", "gap", "fact",
+    "policy_version", "act_result", "audit", "meta",
 )  # fmt: skip
 
 

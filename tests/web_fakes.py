@@ -25,6 +25,7 @@ from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Transition, alert_id
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
+from greenmine.core.gap import Gap
 from greenmine.core.latest import Change, ChangeListener, Latest
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
@@ -429,6 +430,23 @@ class FakeOperations:
         return {"done": operation}
 
 
+class FakeIntakes:
+    """What came in and what did not, in lists."""
+
+    def __init__(self) -> None:
+        self.known_gaps: list[Gap] = []
+
+    def gaps(self, mine: str | None, device: str | None, open_only: bool, limit: int) -> list[Gap]:
+        """Gaps as they were put here."""
+        return [
+            gap
+            for gap in self.known_gaps
+            if mine in (None, gap.stream.mine)
+            and device in (None, gap.stream.device)
+            and (gap.closed_ns is None or not open_only)
+        ][:limit]
+
+
 @dataclasses.dataclass
 class World:
     """All fakes of one backend."""
@@ -439,11 +457,12 @@ class World:
     operations: FakeOperations
     readings: IndexedReadings
     clock: ManualClock
+    intakes: FakeIntakes = dataclasses.field(default_factory=lambda: FakeIntakes())
 
     @property
     def backend(self) -> Backend:
         """What `create_app` is given."""
-        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock)
+        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock, self.intakes)
 
 
 def make_world(scene: str = "rest", hours: int = 0) -> World:

@@ -1,16 +1,17 @@
-"""The JSON API's questions about what comes in beside readings: activity."""
+"""The JSON API's questions about what comes in beside readings, and what does not come: activity, gaps."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from greenmine.core.activity import ActivityInterval
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.errors import Refused
-from greenmine.web.api import MinePath, TimeQuery, policy_of
+from greenmine.core.gap import Gap
+from greenmine.web.api import DeviceQuery, MinePath, MineQuery, TimeQuery, policy_of
 from greenmine.web.session import BackendDep
 from greenmine.web.times import query_span
 
@@ -48,6 +49,61 @@ def activity_out(one: ActivityInterval) -> ActivityOut:
         end=None if one.end_ns is None else to_rfc3339(one.end_ns),
         ended_by=None if one.ended_by is None else one.ended_by.value,
     )
+
+
+class GapOut(BaseModel):
+    """Numbers that a device passed over. `reason` is `open`, `filled`, `expired`, or `reset`: the numbers stepped back
+    (or leapt) from `first_seq` to `last_seq` without a new boot id. `asked` is how often the device was asked to send
+    again; `from` and `to` are the source times of the messages around the gap."""
+
+    id: str
+    mine: str
+    device: str
+    stream: str
+    boot: str
+    first_seq: int
+    last_seq: int
+    from_: Annotated[str, Field(serialization_alias="from")]
+    to: str
+    found: str
+    filled: int
+    missing: int
+    asked: int
+    closed: str | None
+    reason: str
+
+
+def gap_out(gap: Gap) -> GapOut:
+    """A declared gap as the API and the command line give it."""
+    return GapOut(
+        id=gap.id,
+        mine=gap.stream.mine,
+        device=gap.stream.device,
+        stream=gap.stream.name,
+        boot=gap.boot,
+        first_seq=gap.first_seq,
+        last_seq=gap.last_seq,
+        from_=to_rfc3339(gap.from_ns),
+        to=to_rfc3339(gap.to_ns),
+        found=to_rfc3339(gap.found_ns or 0),
+        filled=gap.filled,
+        missing=gap.missing,
+        asked=gap.attempts,
+        closed=None if gap.closed_ns is None else to_rfc3339(gap.closed_ns),
+        reason=gap.reason.value,
+    )
+
+
+@router.get("/gaps", summary="Gaps in what devices number, newest first")
+def gaps(
+    backend: BackendDep,
+    mine: MineQuery = None,
+    device: DeviceQuery = None,
+    open_: Annotated[bool, Query(alias="open", description="Only gaps that are not closed")] = False,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+) -> list[GapOut]:
+    """What was found missing, whether it has come since, and how often it was asked for."""
+    return [gap_out(one) for one in backend.intakes.gaps(mine, device, open_, limit)]
 
 
 @router.get("/mines/{mine}/activity", summary="What a mine was doing")

@@ -11,6 +11,7 @@ from greenmine.core.act import Act, ActResult
 from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import Clock
+from greenmine.core.gap import Gap
 from greenmine.core.latest import ChangeListener, Latest
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import User
@@ -105,6 +106,14 @@ class Operations(Protocol):
         ...
 
 
+class Intakes(Protocol):
+    """What came in and what did not."""
+
+    def gaps(self, mine: str | None, device: str | None, open_only: bool, limit: int) -> list[Gap]:
+        """Declared gaps in what devices number, newest first."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """Everything that `create_app` is given."""
@@ -115,3 +124,4 @@ class Backend:
     operations: Operations
     readings: ReadingStore
     clock: Clock
+    intakes: Intakes

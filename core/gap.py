@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -63,6 +64,23 @@ class Gap(NamedTuple):
                 rest = (*self.remaining[:place], *pieces, *self.remaining[place + 1 :])
                 return self._replace(filled=self.filled + 1, remaining=rest)
         return None
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Where a stream's numbers stand: the boot, the one before it, the highest number and its source time, and when
+    (journal's clock) a reset was last noted. `missing` are its open gaps by id, oldest first; `saved` is the highest
+    number that its row has."""
+
+    id: int
+    stream: Stream
+    boot: str
+    former_boot: str
+    highest: int
+    highest_ns: int
+    reset_ns: int | None
+    missing: dict[str, Gap] = field(default_factory=dict)
+    saved: int | None = field(default=None, compare=False)
 
 
 def gap_id(stream: Stream, boot: str, first_seq: int, opened_ns: int) -> str:

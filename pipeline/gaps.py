@@ -11,10 +11,10 @@ import json
 
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.downlink import HJ212_TARGET, Downlink, DownlinkKind, downlink_id
-from greenmine.core.gap import Gap, GapReason, Stream, gap_id
+from greenmine.core.gap import Gap, GapReason, Sequence, Stream, gap_id
 from greenmine.ingest.decoded import Item
 from greenmine.ingest.topic import Topic
-from greenmine.pipeline.effects import Effects, SequenceState
+from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.state import JudgeState
 
 DECLARED_AFTER_NS = 30 * NS_PER_S
@@ -37,8 +37,9 @@ class Gaps:
     def __init__(self, state: JudgeState) -> None:
         self._state = state
 
-    def of_items(self, items: list[Item], topic: Topic, clock_ns: int, fx: Effects) -> None:
-        """The numbers of own JSON (`seq` and `boot` of each object)."""
+    def of_items(self, items: list[Item], topic: Topic, clock_ns: int, fx: Effects, replayed: bool = False) -> None:
+        """The numbers of own JSON (`seq` and `boot` of each object). Of a message that was `replayed` they say nothing
+        of where the device is now, but they may be what is missing."""
         before: tuple[str | None, int | None, str | None] | None = None
         for item in items:
             if item.seq is None:
@@ -47,8 +48,13 @@ class Gaps:
             if numbered != before:
                 before = numbered
                 stream = Stream(topic.mine, item.device or topic.device, OWN_STREAM)
-                if self._speaks_for(topic, stream.device):
+                if not self._speaks_for(topic, stream.device):
+                    continue
+                known = self._state.sequences.get(stream)
+                if not replayed:
                     self.observe(stream, item.seq, item.boot, item.time_ns, clock_ns, fx)
+                elif known is not None:
+                    self._fill(known, item.seq, item.boot or "", clock_ns, fx)
 
     def observe_period(self, mine: str, device: str, period_s: int, time_ns: int, clock_ns: int, fx: Effects) -> None:
         """A statistic over `period_s` that begins at a source time: its periods number themselves."""
@@ -70,7 +76,9 @@ class Gaps:
         boot = boot or ""
         known = self._state.sequences.get(stream)
         if known is None:
-            self._state.sequences[stream] = fx.sequences[stream] = SequenceState(boot, "", seq, time_ns, None)
+            known = Sequence(self._state.next_sequence_id, stream, boot, "", seq, time_ns, None)
+            self._state.next_sequence_id += 1
+            self._save(known, fx)
             return
         if modulus is not None:
             seq = known.highest + (seq - known.highest + modulus // 2) % modulus - modulus // 2
@@ -78,14 +86,15 @@ class Gaps:
             is_late = boot == known.former_boot and time_ns <= known.highest_ns
             if not self._fill(known, seq, boot, clock_ns, fx) and not is_late:
                 known.former_boot, known.boot = known.boot, boot
-                self._advance(stream, known, seq, time_ns, fx)
+                known.highest, known.highest_ns = seq, time_ns
+                self._save(known, fx)
         elif seq > known.highest:
             if seq != known.highest + 1:
-                self._passed_over(stream, known, seq, time_ns, clock_ns, fx)
-            self._advance(stream, known, seq, time_ns, fx)
+                self._passed_over(known, seq, time_ns, clock_ns, fx)
+            advance(known, seq, time_ns, fx)
         elif not self._fill(known, seq, boot, clock_ns, fx) and seq < known.highest and time_ns > known.highest_ns:
-            self._reset(stream, known, seq, time_ns, clock_ns, fx)
-            self._advance(stream, known, seq, time_ns, fx)
+            self._reset(known, seq, time_ns, clock_ns, fx)
+            advance(known, seq, time_ns, fx)
 
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
         """Declare what has been missing for long enough, ask again, and give up what will not come."""
@@ -103,29 +112,26 @@ class Gaps:
         entry = self._state.registry.devices.get((topic.mine, device))
         return entry is not None and (device == topic.device or entry.gateway == topic.device)
 
-    def _advance(self, stream: Stream, known: SequenceState, seq: int, time_ns: int, fx: Effects) -> None:
-        known.highest, known.highest_ns = seq, time_ns
-        fx.sequences[stream] = known
+    def _save(self, known: Sequence, fx: Effects) -> None:
+        self._state.sequences[known.stream] = fx.sequences[known.stream] = known
 
-    def _passed_over(
-        self, stream: Stream, known: SequenceState, seq: int, time_ns: int, clock_ns: int, fx: Effects
-    ) -> None:
+    def _passed_over(self, known: Sequence, seq: int, time_ns: int, clock_ns: int, fx: Effects) -> None:
         first, last = known.highest + 1, seq - 1
         if last - first >= MOST_MISSING:
-            self._reset(stream, known, seq, time_ns, clock_ns, fx)
+            self._reset(known, seq, time_ns, clock_ns, fx)
             return
         around = (min(known.highest_ns, time_ns), max(known.highest_ns, time_ns))
-        identity = gap_id(stream, known.boot, first, clock_ns)
+        identity = gap_id(known.stream, known.boot, first, clock_ns)
         suspected = Gap(
-            identity, stream, known.boot, first, last, *around, clock_ns, None, 0, ((first, last),), 0, clock_ns, None,
-            GapReason.OPEN,
+            identity, known.stream, known.boot, first, last, *around, clock_ns, None, 0, ((first, last),), 0, clock_ns,
+            None, GapReason.OPEN,
         )  # fmt: skip
         self._keep(suspected, fx)
         if len(known.missing) > MOST_GAPS:
             oldest = min(known.missing.values(), key=_age)
             self._close(oldest._replace(found_ns=oldest.found_ns or clock_ns), GapReason.EXPIRED, clock_ns, fx)
 
-    def _fill(self, known: SequenceState, seq: int, boot: str, clock_ns: int, fx: Effects) -> bool:
+    def _fill(self, known: Sequence, seq: int, boot: str, clock_ns: int, fx: Effects) -> bool:
         for gap in sorted(known.missing.values(), key=_age):
             if gap.boot != boot:
                 continue
@@ -143,16 +149,17 @@ class Gaps:
             return True
         return False
 
-    def _reset(self, stream: Stream, known: SequenceState, seq: int, time_ns: int, clock_ns: int, fx: Effects) -> None:
+    def _reset(self, known: Sequence, seq: int, time_ns: int, clock_ns: int, fx: Effects) -> None:
         """The numbers go on elsewhere without a new boot id: noted (once an hour), and followed from there."""
         if known.reset_ns is not None and clock_ns - known.reset_ns < RESET_NOTED_EVERY_NS:
             return
         known.reset_ns = clock_ns
+        self._save(known, fx)
         around = (min(known.highest_ns, time_ns), max(known.highest_ns, time_ns))
-        identity = gap_id(stream, known.boot, known.highest, clock_ns)
+        identity = gap_id(known.stream, known.boot, known.highest, clock_ns)
         fx.gaps[identity] = Gap(
-            identity, stream, known.boot, known.highest, seq, *around, clock_ns, clock_ns, 0, (), 0, clock_ns, clock_ns,
-            GapReason.RESET,
+            identity, known.stream, known.boot, known.highest, seq, *around, clock_ns, clock_ns, 0, (), 0, clock_ns,
+            clock_ns, GapReason.RESET,
         )  # fmt: skip
 
     def _ask(self, gap: Gap, clock_ns: int, fx: Effects) -> None:
@@ -202,6 +209,12 @@ class Gaps:
         del missing[gap.id]
         if not missing:
             self._state.gapped.discard(gap.stream)
+
+
+def advance(known: Sequence, seq: int, time_ns: int, fx: Effects) -> None:
+    """This number is the highest now."""
+    known.highest, known.highest_ns = seq, time_ns
+    fx.advanced[known.id] = known
 
 
 def _age(gap: Gap) -> tuple[int, int, str]:

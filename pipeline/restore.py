@@ -7,14 +7,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from greenmine.core.alert import AlertKey, Condition
-from greenmine.core.gap import Stream
+from greenmine.core.quality import Quality
 from greenmine.core.reading import Series
 from greenmine.pipeline import commit
-from greenmine.pipeline.effects import DownlinkState, NoticeState, SequenceState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
 from greenmine.store import activities, alerts, gaps, schema
+from greenmine.store.columns import Columns, unpack
 from greenmine.store.downlinks import to_downlink
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
@@ -48,7 +49,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
             policies[row.mine] = from_canonical_json(row.canonical)
             judge.policy_hashes[row.mine] = row.hash
             judge.expected_since_ns[row.mine] = row.activated_ns
-    judge.set_policies(policies, past, {})
+    judge.set_policies(policies, past)
     return judge, cursor
 
 
@@ -75,22 +76,41 @@ def _downlinks(connection: Connection, judge: JudgeState) -> None:
 
 
 def _sequences(connection: Connection, judge: JudgeState) -> None:
-    for row in connection.execute(select(schema.sequence)):
-        judge.sequences[Stream(row.mine, row.device, row.stream)] = SequenceState(
-            row.boot, row.former_boot, row.highest, row.highest_ns, row.reset_ns
-        )
+    for known in gaps.sequences(connection):
+        judge.sequences[known.stream] = known
+        judge.next_sequence_id = max(judge.next_sequence_id, known.id + 1)
     for gap in gaps.waiting(connection):
         judge.sequences[gap.stream].missing[gap.id] = gap
         judge.gapped.add(gap.stream)
 
 
 def _series(connection: Connection, judge: JudgeState) -> None:
+    by_id: dict[int, SeriesState] = {}
     for row in connection.execute(select(schema.series)):
         series = Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s)
-        judge.series[series] = SeriesState(
+        judge.series[series] = by_id[row.id] = SeriesState(
             row.id, series, row.newest_ns, row.value, row.quality, row.received_ns, row.usable_clock_ns
         )
         judge.next_series_id = max(judge.next_series_id, row.id + 1)
+    for (blob,) in connection.execute(select(schema.recent.c.blob).order_by(schema.recent.c.id)):
+        _recent(unpack(blob), by_id)
+
+
+def _recent(columns: Columns, by_id: dict[int, SeriesState]) -> None:
+    """Bring series to what they were after a commit of the log; those that were saved later stay as they are."""
+    runs = iter(columns.runs)
+    run = next(runs)
+    for place, (series_id, time_ns, value, odd) in enumerate(columns.rows()):
+        if place >= run.upto:
+            run = next(runs)
+        state = by_id[series_id]
+        state.recent.add(time_ns, value, odd)
+        if odd.quality & Quality.LATE or time_ns < state.newest_ns:
+            continue
+        state.newest_ns, state.value, state.quality = time_ns, value, odd.quality
+        state.received_ns, state.unsaved = run.received_ns, True
+        if odd.usable:
+            state.usable_clock_ns = run.clock_ns
 
 
 def _conditions(connection: Connection, judge: JudgeState) -> None:

@@ -3,14 +3,78 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
 
-from greenmine.core.gap import Gap, GapReason, Stream
+from greenmine.core.errors import Corrupt
+from greenmine.core.gap import Gap, GapReason, Sequence, Stream
 from greenmine.store import schema
 
 _T = schema.gap
+_ADVANCE = struct.Struct("<qqq")
+
+
+def save_sequences(connection: Connection, sequences: Iterable[Sequence], cursor: int) -> None:
+    """Write whole rows, with the commit of journal cursor `cursor`."""
+    table = schema.sequence
+    rows = [
+        {
+            "id": one.id,
+            **one.stream._asdict(),
+            "boot": one.boot,
+            "former_boot": one.former_boot,
+            "highest": one.highest,
+            "highest_ns": one.highest_ns,
+            "reset_ns": one.reset_ns,
+            "cursor": cursor,
+        }
+        for one in sequences
+    ]
+    if rows:
+        connection.execute(delete(table).where(table.c.id == bindparam("b_id")), [{"b_id": row["id"]} for row in rows])
+        connection.execute(insert(table), rows)
+
+
+def log_advances(connection: Connection, sequences: Iterable[Sequence], cursor: int) -> None:
+    """Write down how far these sequences are, in one row for all: with a row each, a commit that has a message of each
+    device would cost more than the messages themselves."""
+    blob = b"".join([_ADVANCE.pack(one.id, one.highest, one.highest_ns) for one in sequences])
+    if blob:
+        connection.execute(insert(schema.sequence_log), {"cursor": cursor, "blob": blob})
+
+
+def cut_log(connection: Connection, upto: int) -> None:
+    """Forget what stands in the rows of all sequences."""
+    connection.execute(delete(schema.sequence_log).where(schema.sequence_log.c.cursor <= upto))
+
+
+def sequences(connection: Connection) -> list[Sequence]:
+    """All sequences as of the last commit, by id; their gaps are not filled in.
+
+    Raises:
+        Corrupt: the log does not fit the sequences.
+    """
+    table, log = schema.sequence, schema.sequence_log
+    found: dict[int, Sequence] = {}
+    saved_at: dict[int, int] = {}
+    for row in connection.execute(select(table).order_by(table.c.id)):
+        stream = Stream(row.mine, row.device, row.name)
+        found[row.id] = Sequence(
+            row.id, stream, row.boot, row.former_boot, row.highest, row.highest_ns, row.reset_ns, saved=row.highest
+        )
+        saved_at[row.id] = row.cursor
+    for cursor, blob in connection.execute(select(log.c.cursor, log.c.blob).order_by(log.c.cursor)).tuples():
+        if len(blob) % _ADVANCE.size:
+            raise Corrupt(f"the log of sequences has {len(blob)} bytes at {cursor}")
+        for number, highest, highest_ns in _ADVANCE.iter_unpack(blob):
+            if number not in found:
+                raise Corrupt(f"the log of sequences names {number} at {cursor}, which does not exist")
+            if cursor > saved_at[number]:
+                found[number].highest, found[number].highest_ns = highest, highest_ns
+    return list(found.values())
 
 
 def save(connection: Connection, gaps: dict[str, Gap | None]) -> None:

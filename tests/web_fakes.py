@@ -26,7 +26,7 @@ from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, T
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
 from greenmine.core.gap import Gap
-from greenmine.core.latest import Change, ChangeListener, Latest
+from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
@@ -263,7 +263,7 @@ class FakeDesk:
             self._answers[(act.principal, act.idempotency_key)] = (act, result)
         return result
 
-    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
+    def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
         """Be told of changes."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)

@@ -42,7 +42,7 @@ def report(kind: str, state: str, time_ns: int, zone: str = "", device_id: str =
 
 
 def intervals(on: Scene, first_ns: int = 0, last_ns: int = 2 * START_NS) -> list[ActivityInterval]:
-    return StateBoard(on.state, dict).activities(MINE, first_ns, last_ns)
+    return StateBoard(on.state, dict, dict).activities(MINE, first_ns, last_ns)
 
 
 def spans(on: Scene) -> list[tuple[str, int, int | None, str | None]]:

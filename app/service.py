@@ -34,6 +34,7 @@ from greenmine.ingest.gate import Gate
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
+from greenmine.ingest.registry import subscribed_topics
 from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.intakes import StateIntakes
 from greenmine.logins import Logins
@@ -360,8 +361,13 @@ class Service:
         assert mqtt.url is not None
         password = self._secrets.resolve(mqtt.password)
         url, ca_file = BrokerUrl.parse(mqtt.url), str(mqtt.ca_file) if mqtt.ca_file else None
-        self.subscriber = Subscriber(url, mqtt.user, password, self.writer, self._link_changed, ca_file)
+        self.subscriber = Subscriber(url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics())
         self.subscriber.start()
+
+    def _topics(self) -> list[str]:
+        """What is subscribed to on an external broker. A subscription that the account is not granted would end all."""
+        wanted = self.settings.mqtt.topics
+        return wanted if wanted is not None else subscribed_topics(self._policies.values())
 
     def _link_changed(self, up: bool) -> None:
         """On paho's thread; must not block, so it does not wait for the commit."""

@@ -54,7 +54,8 @@ class _Part(BaseModel):
 class MqttSettings(_Part):
     """`embedded` runs a broker in this process; `external` connects to `url` as `user`.
 
-    `accounts_dir`: where `devices provision` also writes mosquitto's password and ACL files.
+    `topics` are what is subscribed to there; by default our own tree, and those of other networks that policies name
+    addresses of. `accounts_dir`: where `devices provision` also writes mosquitto's password and ACL files.
     """
 
     mode: Literal["embedded", "external"] = "embedded"
@@ -64,6 +65,7 @@ class MqttSettings(_Part):
     user: str = "greenmine-ingest"
     password: SecretReference = "secret:mqtt-ingest"  # noqa: S105 - a reference
     ca_file: UserPath | None = None
+    topics: list[str] | None = Field(default=None, min_length=1)
     accounts_dir: UserPath | None = None
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
+from greenmine.pipeline import edge_nodes
 from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
 from greenmine.pipeline.effects import (
     Chunk,
@@ -45,6 +46,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         _downlinks(connection, fx)
         _activities(connection, fx)
         _gaps(connection, fx)
+        edge_nodes.save(connection, fx.edge_nodes.values())
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push_packed(connection, packed, len(fx.store))

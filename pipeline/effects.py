@@ -18,6 +18,7 @@ from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
 from greenmine.pipeline.identities import Recent
+from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
 from greenmine.store.audit import AuditEntry
@@ -192,6 +193,7 @@ class Effects:
     """Those of which the whole row is written; of the others only how far they are, to a log."""
     advanced: dict[int, Sequence] = field(default_factory=dict)
     gaps: dict[str, Gap | None] = field(default_factory=dict)
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

@@ -12,9 +12,9 @@ import json
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.downlink import HJ212_TARGET, Downlink, DownlinkKind, downlink_id
 from greenmine.core.gap import Gap, GapReason, Sequence, Stream, gap_id
-from greenmine.ingest.decoded import Item
-from greenmine.ingest.topic import Topic
+from greenmine.ingest.topic import TopicKind
 from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.formats import Understood
 from greenmine.pipeline.state import JudgeState
 
 DECLARED_AFTER_NS = 30 * NS_PER_S
@@ -29,6 +29,7 @@ MOST_MISSING = 100_000
 MOST_PIECES = 256
 RESET_NOTED_EVERY_NS = 3600 * NS_PER_S
 OWN_STREAM = "seq"
+FRAME_STREAM = "fcnt"
 
 
 class Gaps:
@@ -37,24 +38,27 @@ class Gaps:
     def __init__(self, state: JudgeState) -> None:
         self._state = state
 
-    def of_items(self, items: list[Item], topic: Topic, clock_ns: int, fx: Effects, replayed: bool = False) -> None:
-        """The numbers of own JSON (`seq` and `boot` of each object). Of a message that was `replayed` they say nothing
-        of where the device is now, but they may be what is missing."""
+    def of_message(
+        self, kind: TopicKind, understood: Understood, clock_ns: int, fx: Effects, replayed: bool = False
+    ) -> None:
+        """The numbers that a message gives itself: `seq` and `boot` of each object of own JSON, the frame counter of a
+        LoRaWAN uplink. Of a message that was `replayed` they say nothing of where the device is now, but they may be
+        what is missing."""
+        mine, sender, decoded = understood
+        name = OWN_STREAM if kind is TopicKind.UP else FRAME_STREAM
         before: tuple[str | None, int | None, str | None] | None = None
-        for item in items:
-            if item.seq is None:
-                continue
+        for item in decoded.items if decoded.sender is None else (decoded.sender._replace(device=None),):
             numbered = (item.device, item.seq, item.boot)
-            if numbered != before:
-                before = numbered
-                stream = Stream(topic.mine, item.device or topic.device, OWN_STREAM)
-                if not self._speaks_for(topic, stream.device):
-                    continue
-                known = self._state.sequences.get(stream)
-                if not replayed:
-                    self.observe(stream, item.seq, item.boot, item.time_ns, clock_ns, fx)
-                elif known is not None:
-                    self._fill(known, item.seq, item.boot or "", clock_ns, fx)
+            if item.seq is None or numbered == before:
+                continue
+            before = numbered
+            stream = Stream(mine, item.device or sender, name)
+            if not self._speaks_for(mine, sender, stream.device):
+                continue
+            if not replayed:
+                self.observe(stream, item.seq, item.boot, item.time_ns, clock_ns, fx)
+            elif stream in self._state.sequences:
+                self._fill(self._state.sequences[stream], item.seq, item.boot or "", clock_ns, fx)
 
     def observe_period(self, mine: str, device: str, period_s: int, time_ns: int, clock_ns: int, fx: Effects) -> None:
         """A statistic over `period_s` that begins at a source time: its periods number themselves."""
@@ -108,9 +112,9 @@ class Gaps:
                 elif gap.next_ns <= clock_ns and gap.attempts <= len(ASKED_AGAIN_AFTER_NS):
                     self._ask(gap, clock_ns, fx)
 
-    def _speaks_for(self, topic: Topic, device: str) -> bool:
-        entry = self._state.registry.devices.get((topic.mine, device))
-        return entry is not None and (device == topic.device or entry.gateway == topic.device)
+    def _speaks_for(self, mine: str, sender: str, device: str) -> bool:
+        entry = self._state.registry.devices.get((mine, device))
+        return entry is not None and (device == sender or entry.gateway == sender)
 
     def _save(self, known: Sequence, fx: Effects) -> None:
         self._state.sequences[known.stream] = fx.sequences[known.stream] = known

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 from greenmine.core.alert import AlertKey, Condition
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Series
-from greenmine.pipeline import commit
+from greenmine.pipeline import commit, edge_nodes
 from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
@@ -44,6 +44,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.next_activity_id = 1 + activities.last_id(connection)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
+        judge.edge_nodes = edge_nodes.load(connection)
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

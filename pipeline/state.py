@@ -15,6 +15,7 @@ from greenmine.core.reading import Series
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
 from greenmine.pipeline.effects import DownlinkState, KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series, quiet_band
 from greenmine.rules.conditions import ConditionState
@@ -94,6 +95,7 @@ class JudgeState:
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
     generation: int = 0
     """How often the policies were set: what was derived from them before is out of date."""
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
 
     def set_policies(self, policies: dict[str, Policy], past: Past) -> None:
         """Make these the active policies and derive what is looked up per reading.

@@ -319,6 +319,26 @@ gap = Table(
     Index("gap_reason", "reason"),
 )
 """Numbers that never came; `found_ns` is null while it may be mere disorder."""
+edge_node = Table(
+    "edge_node",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("online", Boolean, nullable=False),
+    Column("bd_seq", BigInteger),
+    Column("seq", Integer),
+    Column("rebirth_asked_ns", BigInteger),
+)
+"""Sparkplug edge nodes, `group/edge`, and their sessions."""
+
+edge_birth = Table(
+    "edge_birth",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("record_id", BigInteger, nullable=False),
+    Column("aliases", Text, nullable=False),
+)
+"""Births that are in force, by node and device ('' is the node itself); `aliases` is JSON, `[[alias, name, type]]`."""
 
 fact = Table(
     "fact",
@@ -401,4 +421,5 @@ device_account = Table(
     Column("created_ns", BigInteger, nullable=False),
     Column("revoked_ns", BigInteger),
 )
-"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty."""
+"""MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty, for bridges mine is and
+device is the network."""

@@ -70,7 +70,7 @@ class Gap(NamedTuple):
 class Sequence:
     """Where a stream's numbers stand: the boot, the one before it, the highest number and its source time, and when
     (journal's clock) a reset was last noted. `missing` are its open gaps by id, oldest first; `saved` is the highest
-    number that its row has."""
+    number and its time as its row has them, None where the row is out of date."""
 
     id: int
     stream: Stream
@@ -80,7 +80,7 @@ class Sequence:
     highest_ns: int
     reset_ns: int | None
     missing: dict[str, Gap] = field(default_factory=dict)
-    saved: int | None = field(default=None, compare=False)
+    saved: tuple[int, int] | None = field(default=None, compare=False)
 
 
 def gap_id(stream: Stream, boot: str, first_seq: int, opened_ns: int) -> str:

@@ -117,6 +117,7 @@ class Gaps:
         return entry is not None and (device == sender or entry.gateway == sender)
 
     def _save(self, known: Sequence, fx: Effects) -> None:
+        known.saved = None
         self._state.sequences[known.stream] = fx.sequences[known.stream] = known
 
     def _passed_over(self, known: Sequence, seq: int, time_ns: int, clock_ns: int, fx: Effects) -> None:

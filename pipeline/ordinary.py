@@ -15,7 +15,7 @@ from greenmine.core.gap import Sequence, Stream
 from greenmine.core.metric import METRICS
 from greenmine.core.reading import Reading, Series
 from greenmine.core.unit import Conversion, conversion
-from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS
+from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS, is_sentinel
 from greenmine.ingest.ordinary_json import OrdinaryObject, ordinary_objects
 from greenmine.ingest.record import Batch
 from greenmine.ingest.timestamp import from_rfc3339
@@ -29,12 +29,14 @@ _TIMES_KEPT = 4096
 
 
 class Slot(NamedTuple):
-    """What is the same for every ordinary reading of a series. `low` and `high` in the canonical unit."""
+    """What is the same for every ordinary reading of a series. `low` and `high` in the canonical unit; `sentinels` as
+    sent, and only those within them."""
 
     state: SeriesState
     conversion: Conversion | None
     low: float
     high: float
+    sentinels: tuple[float, ...]
 
 
 class Sender:
@@ -84,7 +86,7 @@ class Ordinary:
                 if slot is None:
                     return None
                 value = sent if slot.conversion is None else slot.conversion.apply(sent)
-                if not slot.low <= value <= slot.high:
+                if not slot.low <= value <= slot.high or (slot.sentinels and is_sentinel(sent, slot.sentinels)):
                     return None
                 found.append((slot, time_ns, value))
             if one.seq is not None:
@@ -165,6 +167,8 @@ class Ordinary:
         setting, state = registry.setting(series), self._state.series.get(series)
         if setting is None or state is None or state.newest_ns == 0:
             return None
-        low = max(known.low, 0.0) if known.negative_flagged else known.low
-        slot = slots[name] = Slot(state, conversion(setting.unit, known.unit), low, known.high)
+        low, unit = max(known.low, 0.0) if known.negative_flagged else known.low, conversion(setting.unit, known.unit)
+        # One that is out of range is never ordinary, and is not looked for in every value.
+        within = (s for s in setting.sentinels if low - 1 <= (s if unit is None else unit.apply(s)) <= known.high + 1)
+        slot = slots[name] = Slot(state, unit, low, known.high, tuple(within))
         return slot

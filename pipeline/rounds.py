@@ -46,16 +46,18 @@ class Rounds:
 
     def save_all(self, fx: Effects) -> None:
         """Save every series, and cut the whole log, so that nothing that is forgotten now comes back from it."""
-        for state in (*self._state.series.values(), *self._state.sequences.values()):
+        for state in self._state.series.values():
             self._save(state, fx)
+        for sequence in self._state.sequences.values():
+            self._save(sequence, fx)
         self._waiting.clear()
         fx.log_done = fx.cursor
 
     def _save(self, state: SeriesState | Sequence, fx: Effects) -> None:
         if isinstance(state, Sequence):
-            if state.saved != state.highest:
+            if state.saved != (state.highest, state.highest_ns):
                 fx.sequences[state.stream] = state
-                state.saved = state.highest
+                state.saved = state.highest, state.highest_ns
             return
         if state.unsaved:
             fx.saved_series.append(state)

@@ -73,6 +73,8 @@ DESCRIPTIONS: dict[str, str] = {
     "MetricSetting.interval": "Time between two readings.",
     "MetricSetting.stat": "`inst` for an instant, else the statistic over `period`.",
     "MetricSetting.period": "What the statistic is taken over; 0s for an instant.",
+    "MetricSetting.sentinels": "Numbers that the sensor sends instead of a value, in its own unit, as -9999. Such a "
+    "reading is quarantined with the reason `sentinel`.",
     "Rule.id": "Identifier of the rule.",
     "Rule.title": "What people call the rule.",
     "Rule.severity": "How loud its alerts are.",
@@ -110,6 +112,7 @@ DESCRIPTIONS: dict[str, str] = {
     "Channel.url": "Reference to the secret that holds the URL, as secret:NAME; never the URL itself.",
     "QualitySettings.unusable": "Quality flags with which a reading is passed over by rules.",
     "QualitySettings.max_ahead": "How far ahead of the service's clock a source time may be.",
+    "QualitySettings.sentinels": 'Numbers that mean "no value" with every sensor of the mine, as each sends it.',
     "QualitySettings.lateness": "How long verdicts wait for late readings.",
     "GrafanaSettings": "How the mine's dashboards are filed in Grafana.",
     "GrafanaSettings.folder": "Name of the folder.",

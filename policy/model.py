@@ -90,6 +90,7 @@ class MetricSetting(Section):
     interval: Seconds = Field(gt=0)
     stat: Literal["inst", "avg", "min", "max", "sum"] = "inst"
     period: Seconds = Field(default=0, validate_default=False)
+    sentinels: list[Number] = Field(default_factory=list, max_length=16)
 
     @model_validator(mode="after")
     def _statistic_has_period(self) -> MetricSetting:
@@ -271,11 +272,13 @@ class Contact(Section):
 
 
 class QualitySettings(Section):
-    """Which flags take a reading out of conditions, and how far a device's clock may be ahead."""
+    """Which flags take a reading out of conditions, how far a device's clock may be ahead, and which numbers stand for
+    "no value" with every sensor of the mine."""
 
     unusable: list[str] = Field(default_factory=lambda: flag_names(UNUSABLE_FOR_CONDITIONS))
     max_ahead: Seconds = Field(default=300, validate_default=False)
     lateness: Seconds = Field(default=300, validate_default=False)
+    sentinels: list[Number] = Field(default_factory=list, max_length=16)
 
 
 class ActivitySettings(Section):
@@ -332,10 +335,16 @@ class Policy(Section):
         return next((d for d in self.devices if d.id == device_id), None)
 
     def series(self) -> dict[Series, MetricSetting]:
-        """Every series that the registered sensors report, with its settings."""
+        """Every series that the registered sensors report, with its settings, the mine's sentinels among its own."""
         return {
-            Series(self.mine.id, device.id, metric, sensor.channel, setting.stat, setting.period): setting
+            Series(self.mine.id, device.id, metric, sensor.channel, setting.stat, setting.period): self._complete(
+                setting
+            )
             for device in self.devices
             for sensor in device.sensors
             for metric, setting in sensor.metrics.items()
         }
+
+    def _complete(self, setting: MetricSetting) -> MetricSetting:
+        general = self.quality.sentinels
+        return setting.model_copy(update={"sentinels": [*setting.sentinels, *general]}) if general else setting

@@ -63,7 +63,14 @@ def sequences(connection: Connection) -> list[Sequence]:
     for row in connection.execute(select(table).order_by(table.c.id)):
         stream = Stream(row.mine, row.device, row.name)
         found[row.id] = Sequence(
-            row.id, stream, row.boot, row.former_boot, row.highest, row.highest_ns, row.reset_ns, saved=row.highest
+            row.id,
+            stream,
+            row.boot,
+            row.former_boot,
+            row.highest,
+            row.highest_ns,
+            row.reset_ns,
+            saved=(row.highest, row.highest_ns),
         )
         saved_at[row.id] = row.cursor
     for cursor, blob in connection.execute(select(log.c.cursor, log.c.blob).order_by(log.c.cursor)).tuples():

@@ -26,6 +26,7 @@ from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
+from greenmine.devices import StateDevices
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
@@ -40,6 +41,7 @@ from greenmine.intakes import StateIntakes
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.recalibrate import Recalibrator
 from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
@@ -136,7 +138,9 @@ class Service:
         self.pipeline = Pipeline(reader, self.state)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self._acts = ActDesk(self.pipeline, self.writer)
-        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
+        flush_s = settings.store.flush_ms / 1000
+        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
+        self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
         self.downlink_sender = DownlinkSender(
             Ways(self._publish, self._send_to_station), self._due_downlinks, self._report_downlink
@@ -158,6 +162,7 @@ class Service:
             self.state,
             lambda: self.pipeline.judge.state.policies,
             lambda: self.pipeline.judge.state.series,
+            lambda: self.pipeline.judge.state.devices.calibrations,
         )
         self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
 
@@ -209,6 +214,7 @@ class Service:
             if self.failed.is_set():
                 return False
             self.deliverer.wake()
+            self.store_writer.hurry()
             done.wait(0.05)
         return False
 
@@ -375,8 +381,8 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        intakes = StateIntakes(self.state)
-        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, intakes)
+        intakes, devices = StateIntakes(self.state), StateDevices(self.state)
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, intakes, devices)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()
         self._lock.announce(self.web.url, self._secrets.make("service-token"))

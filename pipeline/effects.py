@@ -17,6 +17,7 @@ from greenmine.core.gap import Gap, Sequence, Stream
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.pipeline.identities import Recent
 from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.rules.conditions import ConditionState
@@ -127,6 +128,17 @@ class ActivityRow(NamedTuple):
     record_id: int
 
 
+class StaleSpan(NamedTuple):
+    """Stored readings whose calibrated value has to be computed anew: of a device, or of one metric of it.
+    `end_ns` None is open."""
+
+    mine: str
+    device: str
+    metric: str | None
+    start_ns: int
+    end_ns: int | None
+
+
 class PolicyActivation(NamedTuple):
     """A policy that became active (or, with `canonical` empty, a mine that left)."""
 
@@ -184,6 +196,10 @@ class Effects:
     transitions: list[Transition] = field(default_factory=list)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    waiting: dict[WaitingKey, WaitingDevice | None] = field(default_factory=dict)
+    muted: dict[WaitingKey, tuple[int, str] | None] = field(default_factory=dict)
+    waiting_evicted: int | None = None
+    recalibrations: list[StaleSpan] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
     downlinks_taken: int = 0
     downlink_states: dict[str, DownlinkState] = field(default_factory=dict)

@@ -167,6 +167,8 @@ class Ordinary:
         setting, state = registry.setting(series), self._state.series.get(series)
         if setting is None or state is None or state.newest_ns == 0:
             return None
+        if self._state.devices.calibrations.concern(series):
+            return None
         low, unit = max(known.low, 0.0) if known.negative_flagged else known.low, conversion(setting.unit, known.unit)
         # One that is out of range is never ordinary, and is not looked for in every value.
         within = (s for s in setting.sentinels if low - 1 <= (s if unit is None else unit.apply(s)) <= known.high + 1)

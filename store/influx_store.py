@@ -227,24 +227,36 @@ class InfluxReadingStore:
         catalogued = flux.to_catalogue(self._rows(flux.catalogue(self._bucket, selection), ("_value", *flux.LABELS)))
         for portion, entries in flux.portions(catalogued, selection, _READINGS_AT_ONCE):
             bits = self._qualities(portion) if any(entry.flagged for entry in entries) else {}
-            found = self._readings(flux.values(self._bucket, portion), bits)
+            better = self._calibrated(portion) if any(entry.calibrated for entry in entries) else {}
+            found = self._readings(flux.values(self._bucket, portion), bits, better)
             # one series comes in its order, and may be too long to be kept
             yield from found if len(entries) == 1 else sorted(found, key=_place)
 
     def _newest(self, selection: Selection, limit: int) -> list[Reading]:
         if limit <= 0:
             return []
-        found = [*self._readings(flux.newest_values(self._bucket, selection, limit), {})]
+        found = [*self._readings(flux.newest_values(self._bucket, selection, limit), {}, {})]
         if not found:
             return []
         times = [reading.time_ns for reading in found]
-        bits = self._qualities(selection._replace(start_ns=min(times), end_ns=max(times) + 1))
-        return sorted((reading._replace(quality=bits.get(_place(reading), 0)) for reading in found), key=_place)
+        span = selection._replace(start_ns=min(times), end_ns=max(times) + 1)
+        bits, better = self._qualities(span), self._calibrated(span)
+        whole = (r._replace(quality=bits.get(_place(r), 0), calibrated=better.get(_place(r))) for r in found)
+        return sorted(whole, key=_place)
 
-    def _readings(self, query: str | None, bits: dict[tuple[Series, int], int]) -> Iterator[Reading]:
+    def _readings(
+        self, query: str | None, bits: dict[tuple[Series, int], int], better: dict[tuple[Series, int], float]
+    ) -> Iterator[Reading]:
         for time, value, *labels in self._rows(query, _ROW):
             series, time_ns = flux.to_series(*labels), flux.to_ns(time)
-            yield Reading(series, time_ns, float(value), bits.get((series, time_ns), 0))
+            place = series, time_ns
+            yield Reading(series, time_ns, float(value), bits.get(place, 0), better.get(place))
+
+    def _calibrated(self, selection: Selection) -> dict[tuple[Series, int], float]:
+        return {
+            (flux.to_series(*labels), flux.to_ns(time)): float(value)
+            for time, value, *labels in self._rows(flux.calibrated_values(self._bucket, selection), _ROW)
+        }
 
     def _qualities(self, selection: Selection) -> dict[tuple[Series, int], int]:
         return {

@@ -348,6 +348,7 @@ COMPARED = (
     "account", "condition", "alert", "transition", "dead_letter", "quarantine", "conflict",
     "notice", "downlink", "activity", "activity_interval", "gap", "fact",
     "policy_version", "act_result", "audit", "meta",
+    "waiting_device", "muted_device", "recalibration",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from greenmine.core.account import Account
@@ -11,10 +11,12 @@ from greenmine.core.act import Act, ActResult
 from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import Clock
+from greenmine.core.errors import NotFound
 from greenmine.core.gap import Gap
 from greenmine.core.latest import ChangeListener, Latest, Wants
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import User
+from greenmine.core.waiting import Network, WaitingDevice
 from greenmine.policy.model import Policy
 
 
@@ -40,6 +42,38 @@ class Board(Protocol):
     def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
         """Intervals of activity that have a moment in the span (source time), by their beginning."""
         ...
+
+
+class Devices(Protocol):
+    """What is known of devices besides their readings."""
+
+    def waiting(self) -> list[WaitingDevice]:
+        """Devices that nobody has registered, heard last first. To approve or reject one, submit an act."""
+        ...
+
+    def waiting_one(self, network: Network, address: str) -> WaitingDevice:
+        """One of them. Raises NotFound."""
+        ...
+
+    def suggestion(self, device: WaitingDevice) -> str:
+        """YAML for the policy's `devices`, guessed from what the device sent."""
+        ...
+
+
+class NoDevices:
+    """The shipped fake: nobody waits."""
+
+    def waiting(self) -> list[WaitingDevice]:
+        """Nobody."""
+        return []
+
+    def waiting_one(self, network: Network, address: str) -> WaitingDevice:
+        """Never found."""
+        raise NotFound(f"{network.value} {address!r} is not on the waiting list")
+
+    def suggestion(self, device: WaitingDevice) -> str:
+        """The bare device."""
+        return f"- id: {device.device or 'new-device'}\n"
 
 
 class Desk(Protocol):
@@ -125,3 +159,4 @@ class Backend:
     readings: ReadingStore
     clock: Clock
     intakes: Intakes
+    devices: Devices = field(default_factory=NoDevices)

@@ -10,6 +10,7 @@ from greenmine.board import StateBoard
 from greenmine.core.account import Account
 from greenmine.core.activity import ActivityInterval
 from greenmine.core.latest import Change
+from greenmine.ingest.calibration import Calibrations
 from greenmine.ingest.record import Record, RecordFlag
 from greenmine.pipeline import activities as activities_module
 from tests.pipeline_scenes import (
@@ -42,7 +43,7 @@ def report(kind: str, state: str, time_ns: int, zone: str = "", device_id: str =
 
 
 def intervals(on: Scene, first_ns: int = 0, last_ns: int = 2 * START_NS) -> list[ActivityInterval]:
-    return StateBoard(on.state, dict, dict).activities(MINE, first_ns, last_ns)
+    return StateBoard(on.state, dict, dict, lambda: Calibrations.of([])).activities(MINE, first_ns, last_ns)
 
 
 def spans(on: Scene) -> list[tuple[str, int, int | None, str | None]]:

@@ -53,6 +53,24 @@ class LineEncoder:
 
     def __init__(self) -> None:
         self._places: dict[Series, _Place | str] = {}
+        self._starts: dict[Series, str] = {}
+
+    def ordinary(self, readings: Sequence[Reading]) -> list[str] | None:
+        """A line for each reading, where all of them are ordinary: storable, unflagged, not calibrated, and no two of
+        the same series and time. None where any is not; then `encode` tells which.
+
+        InfluxDB joins lines of the same tags and time, so what is stored is the same.
+        """
+        # this runs for every reading
+        starts, lines, seen = self._starts, [], set()
+        for series, time_ns, value, quality, calibrated in readings:
+            start = starts.get(series) or self._start(series)
+            storable = start and value is not None and isfinite(value) and MIN_TIME_NS <= time_ns <= MAX_TIME_NS
+            if not storable or quality or calibrated is not None:
+                return None
+            lines.append(f"{start}{float(value)!r} {time_ns}")  # type: ignore[arg-type] - not None, as just seen
+            seen.add((start, time_ns))
+        return lines if len(seen) == len(lines) else None
 
     def encode(self, readings: Sequence[Reading]) -> tuple[list[Line], list[Rejected]]:
         """Lines in the order in which their first reading comes, and the readings that no line can carry.
@@ -92,6 +110,16 @@ class LineEncoder:
     def alone(self, line: Line) -> list[Line]:
         """The readings of a line, each in a line of its own."""
         return [single for reading in line.readings for single in self.encode((reading,))[0]]
+
+    def _start(self, series: Series) -> str:
+        """A line up to its value; '' for a series that cannot be stored."""
+        place = self._places.get(series) or self._find(series)
+        if isinstance(place, str):
+            return ""
+        if len(self._starts) >= _CACHED_SERIES:
+            self._starts.clear()
+        start = self._starts[series] = f"{place.head} {place.field}="
+        return start
 
     def _find(self, series: Series) -> _Place | str:
         if len(self._places) >= _CACHED_SERIES:

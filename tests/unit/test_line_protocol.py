@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,35 @@ def test_what_is_encoded_is_read_back_exactly(wanted: list[Reading]) -> None:
     assert sorted(map(repr, back)) == sorted(map(repr, wanted))
     assert sorted(map(repr, (reading for line in lines for reading in line.readings))) == sorted(map(repr, wanted))
     assert "\n" not in "".join(line.text for line in lines)
+
+
+@given(st.lists(readings, max_size=10))
+def test_ordinary_readings_have_lines_of_their_own_that_say_the_same(wanted: list[Reading]) -> None:
+    plain = [one._replace(quality=0, calibrated=None) for one in wanted]
+    distinct = len({(one.series, one.time_ns) for one in plain}) == len(plain)
+    lines = LineEncoder().ordinary(plain)
+    assert (lines is not None) == distinct
+    if lines is not None:
+        assert list(map(repr, (one for line in lines for one in parse(line)))) == list(map(repr, plain))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"quality": 1},
+        {"calibrated": 1.0},
+        {"value": None},
+        {"value": float("nan")},
+        {"value": float("inf")},
+        {"time_ns": MAX_TIME_NS + 1},
+        {"series": Series("m1", "dust-1", "smell")},
+        {"series": Series("m 1", "dust-1", "pm10")},
+    ],
+)
+def test_one_that_is_not_ordinary_leaves_all_to_the_careful_way(odd: dict[str, Any]) -> None:
+    good = Reading(Series("m1", "dust-1", "pm10"), T, 1.0)
+    assert LineEncoder().ordinary([good]) == [f"dust,device=dust-1,mine=m1 pm10=1.0 {T}"]
+    assert LineEncoder().ordinary([good, good._replace(**{"time_ns": T + 1, **odd})]) is None
 
 
 @given(st.lists(readings, max_size=10), st.lists(readings, max_size=10))

@@ -285,7 +285,7 @@ class Service:
         yield "gauge", "greenmine_notices_waiting", "Notices not delivered yet.", waiting
         judged = self.pipeline.judge.state
         open_gaps = sum(len(judged.sequences[one].missing) for one in list(judged.gapped))
-        yield "gauge", "greenmine_gaps_open", "Gaps in what devices number, suspected or found.", open_gaps
+        yield "gauge", "greenmine_gaps_suspected", "Gaps suspected or found, and not closed.", open_gaps
         sender, asked = self.downlink_sender, len(judged.downlinks)
         yield "counter", "greenmine_downlinks_sent", "Messages to devices that left since start.", sender.sent
         yield "counter", "greenmine_downlinks_failed", "Attempts that nobody took since start.", sender.failed
@@ -381,7 +381,7 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        intakes, devices = StateIntakes(self.state), StateDevices(self.state)
+        intakes, devices = StateIntakes(self.state, self.home.journal), StateDevices(self.state)
         backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, intakes, devices)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
+from greenmine.core.account import LOOKED_UP_NS
 from greenmine.pipeline import edge_nodes
 from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
 from greenmine.pipeline.effects import (
@@ -19,14 +20,12 @@ from greenmine.pipeline.effects import (
     SeriesState,
 )
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
-from greenmine.store import activities, alerts, audit, gaps, outbox, schema, waiting
+from greenmine.store import activities, alerts, audit, dead_letters, gaps, hours, outbox, schema, waiting
 from greenmine.store.columns import pack
-from greenmine.store.state import StateDb, add_to_account, set_meta, set_progress
+from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, set_meta, set_progress
 
 CURSOR = "journal_cursor"
-LOOKED_UP_NS = 400 * 86_400 * 1_000_000_000
-"""How long what came in beside readings (activity, gaps, the accounts of devices) can be looked up."""
-CLOCK = "journal_clock_ns"
+CLOCK = JOURNAL_CLOCK
 LISTENING = "listening_since_ns"
 LINK_DOWN = "link_down_since_ns"
 PRUNED = "identities_pruned_ns"
@@ -49,6 +48,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         _activities(connection, fx)
         _gaps(connection, fx)
         edge_nodes.save(connection, fx.edge_nodes.values())
+        _hours(connection, fx)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push_packed(connection, packed, len(fx.store))
@@ -88,7 +88,7 @@ def _identities(connection: Connection, fx: Effects) -> bytes:
     for columns in (fx.not_stored, fx.store):
         if len(columns):
             packed = pack(columns)
-            connection.execute(_LOG, {"cursor": fx.cursor, "blob": packed})
+            connection.execute(_LOG, {"cursor": fx.cursor, "taken": columns is fx.store, "blob": packed})
     if fx.chunks:
         # A late reading may make a chunk of the same extent as an older one: then both are one.
         rows = [_joined(connection, chunk) for chunk in fx.chunks]
@@ -220,13 +220,19 @@ def _gaps(connection: Connection, fx: Effects) -> None:
         gaps.prune(connection, fx.forget.clock_ns - LOOKED_UP_NS)
 
 
+def _hours(connection: Connection, fx: Effects) -> None:
+    hours.add(connection, fx.hours)
+    hours.add_reasons(connection, fx.reasons)
+    if fx.forget is not None:
+        hours.prune(connection, fx.forget.clock_ns - LOOKED_UP_NS)
+
+
 def _refusals(connection: Connection, fx: Effects) -> None:
     if fx.replayed_records:
         table = schema.dead_letter
         replayed = table.c.record_id.in_(fx.replayed_records) & table.c.replayed_ns.is_(None)
         connection.execute(update(table).where(replayed).values(replayed_ns=fx.clock_ns))
-    if fx.dead:
-        connection.execute(insert(schema.dead_letter), [letter._asdict() for letter in fx.dead])
+    dead_letters.keep(connection, [letter._asdict() for letter in fx.dead])
     if fx.quarantined:
         connection.execute(
             insert(schema.quarantine),

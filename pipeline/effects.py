@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from greenmine.core.account import Account
+from greenmine.core.account import Account, HourKey
 from greenmine.core.act import ActResult
 from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, Transition
@@ -24,6 +25,7 @@ from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
 from greenmine.store.audit import AuditEntry
 from greenmine.store.columns import Columns
+from greenmine.store.hours import ReasonKey
 
 
 @dataclass(slots=True)
@@ -68,14 +70,19 @@ class Chunk(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A refused message or item; its payload stays in the journal under `record_id`."""
+    """A refused message or item; its payload stays in the journal under `record_id`. `mine` and `device` are those in
+    whose account it stands; `size` is the payload's (bytes) on the first letter of a message, 0 on the others."""
 
     at_ns: int
     record_id: int
     source: str
     client: str
     word: str
+    field: str
     detail: str
+    mine: str
+    device: str
+    size: int
 
 
 class Quarantined(NamedTuple):
@@ -177,6 +184,9 @@ class Effects:
     """The cursor before this commit."""
     clock_ns: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Account._fields, 0))
+    hours: Counter[tuple[HourKey, str]] = field(default_factory=Counter)
+    """What is added to the accounts of devices and hours (`store.hours`), but for what stands in `store`."""
+    reasons: Counter[ReasonKey] = field(default_factory=Counter)
     store: Columns = field(default_factory=Columns)
     not_stored: Columns = field(default_factory=Columns)
     store_after_check: list[Reading] = field(default_factory=list)

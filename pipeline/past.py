@@ -6,6 +6,7 @@ import json
 
 from sqlalchemy import Connection, func, select
 
+from greenmine.core.account import HourKey
 from greenmine.core.activity import Activity
 from greenmine.core.alert import Alert
 from greenmine.core.errors import NotFound, address_words
@@ -108,21 +109,23 @@ class CommittedPast:
         with self._state.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
-    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
-        """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
+    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, list[HourKey]]]:
+        """These journal records, as far as they have dead letters not yet replayed; of each of these in whose account
+        it stands, and when it was refused."""
         table = schema.dead_letter
         query = (
-            select(table.c.record_id, func.count())
+            select(table.c.record_id, table.c.mine, table.c.device, table.c.at_ns)
             .where(table.c.record_id.in_(record_ids), table.c.record_id > 0, table.c.replayed_ns.is_(None))
-            .group_by(table.c.record_id)
-            .order_by(table.c.record_id)
+            .order_by(table.c.record_id, table.c.id)
         )
+        letters: dict[int, list[HourKey]] = {}
         with self._state.reading() as connection:
-            found = connection.execute(query).tuples().all()
-        out: list[tuple[StoredRecord, int]] = []
-        for record_id, count in found:
+            for row in connection.execute(query):
+                letters.setdefault(row.record_id, []).append(HourKey(row.mine, row.device, row.at_ns))
+        out: list[tuple[StoredRecord, list[HourKey]]] = []
+        for record_id, of_record in letters.items():
             stored = self._journal.record(record_id)
             if stored is None:
                 raise NotFound(f"the journal no longer has record {record_id}")
-            out.append((stored, count))
+            out.append((stored, of_record))
         return out

@@ -15,10 +15,11 @@ from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import activities, alerts, facts, gaps, schema, waiting
+from greenmine.store import activities, alerts, facts, gaps, hours, schema, waiting
 from greenmine.store.columns import Columns, unpack
 from greenmine.store.downlinks import to_downlink
 from greenmine.store.notices import to_notice
+from greenmine.store.outbox import SeriesNames
 from greenmine.store.state import StateDb, get_meta
 
 
@@ -42,6 +43,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         for interval in activities.kept(connection):
             judge.activities.setdefault(interval.mine, {})[interval.id] = interval
         _sequences(connection, judge)
+        judge.uncounted = hours.uncounted(connection, SeriesNames())
         judge.next_activity_id = 1 + activities.last_id(connection)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)

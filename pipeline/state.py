@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from greenmine.core.account import HourKey
 from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition
 from greenmine.core.fact import Fact
@@ -62,8 +64,9 @@ class Past(Protocol):
         """Journal records with dead letters of an address that was unknown, not yet replayed; the newest `most`."""
         ...
 
-    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
-        """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
+    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, list[HourKey]]]:
+        """These journal records, as far as they have dead letters not yet replayed; of each of these in whose account
+        it stands, and when it was refused."""
         ...
 
 
@@ -105,6 +108,8 @@ class JudgeState:
     waiting_evicted: int = 0
     absences: list[tuple[int, Series, int]] = field(default_factory=list)
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
+    uncounted: Counter[HourKey] = field(default_factory=Counter)
+    """Readings in the log of identities that no row of `device_hour` has yet."""
     generation: int = 0
     """How often policies and facts changed: what was derived from them before is out of date."""
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)

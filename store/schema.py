@@ -62,11 +62,32 @@ recent = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("cursor", BigInteger, nullable=False),
+    Column("taken", Boolean, nullable=False),
     Column("blob", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
 """The log of identities: the readings of each commit (`store.columns`) that may not yet be in a chunk of their series,
-nor in its row."""
+nor in its row. Those that were `taken` are not in `device_hour` yet."""
+
+device_hour = Table(
+    "device_hour",
+    metadata,
+    Column("mine", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("start_ns", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("taken", "quarantined", "duplicate", "conflict", "dead")),
+    sqlite_with_rowid=False,
+)
+"""The message account by device and hour (`store.hours`)."""
+
+reason = Table(
+    "reason",
+    metadata,
+    *(Column(name, String, primary_key=True) for name in ("mine", "device", "kind", "word")),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How often something was `refused`, `quarantined` or `flagged`, and why."""
 
 identity = Table(
     "identity",
@@ -146,12 +167,25 @@ dead_letter = Table(
     Column("source", Text, nullable=False),
     Column("client", String, nullable=False),
     Column("word", String, nullable=False),
+    Column("field", String, nullable=False),
     Column("detail", Text, nullable=False),
     Column("replayed_ns", BigInteger),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("size", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
 """Refused messages and items (`record_id` names the journal's record), and readings that the store can never take
-(`record_id` 0; the reading stands in `detail`)."""
+(`record_id` 0; the reading stands in `detail`). `mine` and `device` are those in whose account it stands, '' where the
+sender is not registered. `size` is that of the payload, on one of the letters of a message."""
+
+dead_letter_total = Table(
+    "dead_letter_total",
+    metadata,
+    Column("of_store", Boolean, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in ("rows", "bytes", "dropped")),
+)
+"""What of messages, and of readings that the store refused, is kept as dead letters and was dropped."""
 
 quarantine = Table(
     "quarantine",

@@ -1,16 +1,19 @@
-"""The JSON API's questions about what comes in beside readings, and what does not come: activity, gaps."""
+"""The JSON API's questions about what comes in beside readings, and what does not come: activity, gaps, losses."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from greenmine.core.account import DeviceHour
 from greenmine.core.activity import ActivityInterval
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.errors import Refused
 from greenmine.core.gap import Gap
+from greenmine.store.hours import ReasonKey
 from greenmine.web.api import DeviceQuery, MinePath, MineQuery, TimeQuery, policy_of
 from greenmine.web.session import BackendDep
 from greenmine.web.times import query_span
@@ -92,6 +95,72 @@ def gap_out(gap: Gap) -> GapOut:
         closed=None if gap.closed_ns is None else to_rfc3339(gap.closed_ns),
         reason=gap.reason.value,
     )
+
+
+class DeviceHourOut(BaseModel):
+    """The account of a device's hour, in readings, by source time: `received` is the sum of `stored` to `dead`;
+    `missing` is what of `expected` is neither stored nor pending. `device` is empty for senders that are not
+    registered."""
+
+    mine: str
+    device: str
+    hour: str
+    expected: int
+    received: int
+    stored: int
+    pending: int
+    quarantined: int
+    duplicate: int
+    conflict: int
+    dead: int
+    missing: int
+
+
+def device_hour_out(one: DeviceHour) -> DeviceHourOut:
+    """An hour as the API and the command line give it."""
+    return DeviceHourOut(
+        mine=one.mine,
+        device=one.device,
+        hour=to_rfc3339(one.start_ns),
+        expected=one.expected,
+        missing=one.missing,
+        **one.account._asdict(),
+    )
+
+
+class ReasonOut(BaseModel):
+    """How often something of a device was `refused` or `quarantined` for this reason, or taken with this flag
+    (`flagged`), since the service began to count."""
+
+    mine: str
+    device: str
+    kind: str
+    word: str
+    count: int
+
+
+def reasons_out(found: Mapping[ReasonKey, int]) -> list[ReasonOut]:
+    """Reasons as the API and the command line give them."""
+    return [ReasonOut(**key._asdict(), count=count) for key, count in found.items()]
+
+
+@router.get("/account/hours", summary="The message account by device and hour, with what was expected")
+def account_hours(
+    backend: BackendDep,
+    mine: MineQuery = None,
+    device: DeviceQuery = None,
+    from_: Annotated[TimeQuery, Query(alias="from")] = None,
+    to: TimeQuery = None,
+) -> list[DeviceHourOut]:
+    """Hours (UTC) that begin from `from` to before `to`; the last 24 without them, and at most 32 days."""
+    span = query_span(from_, to)
+    return [device_hour_out(one) for one in backend.intakes.hours(mine, device, span.start_ns, span.end_ns)]
+
+
+@router.get("/account/reasons", summary="Why readings were refused, quarantined or flagged, and how often")
+def account_reasons(backend: BackendDep, mine: MineQuery = None, device: DeviceQuery = None) -> list[ReasonOut]:
+    """Reasons by device; `device` is empty for senders that are not registered."""
+    return reasons_out(backend.intakes.reasons(mine, device))
 
 
 @router.get("/gaps", summary="Gaps in what devices number, newest first")

@@ -16,6 +16,7 @@ from greenmine.core.errors import GreenmineError
 from greenmine.web import (
     api,
     api_acts,
+    api_dead_letters,
     api_devices,
     api_ingest,
     assets,
@@ -60,7 +61,7 @@ def create_app(
     app.state.backend = backend
     app.state.secure_cookies = secure_cookies
     app.state.hub = stream.LiveHub(heartbeat_s)
-    for room in (api, api_acts, api_devices, api_ingest, stream):
+    for room in (api, api_acts, api_dead_letters, api_devices, api_ingest, stream):
         app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(api_session)])
     for open_to_all in (probes, assets, page_login):
         app.include_router(open_to_all.router)

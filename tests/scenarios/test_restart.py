@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from greenmine.core.account import Account
 from greenmine.core.act import Act, ActKind
 from greenmine.core.alert import AlertKey, Condition, Reason
 from greenmine.core.clock import ManualClock
@@ -26,7 +27,7 @@ from greenmine.ingest.record import Record, RecordFlag
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.state import LINK_RULE
 from greenmine.policy.model import Policy
-from greenmine.store import audit
+from greenmine.store import audit, hours
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
 from tests.pipeline_scenes import (
@@ -229,6 +230,7 @@ def assert_same(state: StateDb, expected: dict[str, Any]) -> None:
         assert found[part] == expected[part], part
     assert state.account().balanced
     with state.reading() as connection:
+        assert sum(hours.accounts(connection).values(), Account()) == state.account()
         assert audit.verify(audit.rows(connection)).broken_no is None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from greenmine.core.account import Account, DeviceHour
 from greenmine.core.act import ActKind
 from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
 from greenmine.core.alert import Alert
@@ -17,6 +19,8 @@ from greenmine.core.gap import Gap, GapReason, Stream
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.dashboards.panel import Dashboard
+from greenmine.store.dead_letters import DeadLetterRow
+from greenmine.store.hours import ReasonKey
 from greenmine.web.export import text_cell
 from tests.web_fakes import NOW_NS, RunningSite, World, make_world, open_pit_policy, running
 
@@ -392,3 +396,38 @@ def test_gaps_are_listed(li: httpx.Client, world: World) -> None:
     assert second["closed"] is not None
     assert [one["id"] for one in li.get(f"{V1}/gaps", params={"open": True}).json()] == ["g1"]
     assert li.get(f"{V1}/gaps", params={"device": "other"}).json() == []
+
+
+def test_the_account_is_given_by_device_and_hour(li: httpx.Client, world: World) -> None:
+    hour_ns = 3600 * NS_PER_S
+    account = Account(received=8, stored=5, pending=1, duplicate=2)
+    world.intakes.known_hours += [
+        DeviceHour("demo-pit", "dust-road", NOW_NS - NOW_NS % hour_ns, 10, account),
+        DeviceHour("demo-pit", "", NOW_NS - NOW_NS % hour_ns, 0, Account(received=1, dead=1)),
+    ]
+    first, second = li.get(f"{V1}/account/hours", params={"mine": "demo-pit"}).json()
+    assert (first["device"], first["expected"], first["missing"]) == ("dust-road", 10, 4)
+    assert first["received"] == sum(first[name] for name in Account._fields[1:]) == 8
+    assert (second["device"], second["dead"], second["missing"]) == ("", 1, 0)
+    span = {"from": to_rfc3339(NOW_NS - 9 * hour_ns), "to": to_rfc3339(NOW_NS - 8 * hour_ns)}
+    assert li.get(f"{V1}/account/hours", params=span).json() == []
+
+
+def test_reasons_are_counted(li: httpx.Client, world: World) -> None:
+    world.intakes.known_reasons[ReasonKey("demo-pit", "dust-road", "quarantined", "sentinel")] = 3
+    found = li.get(f"{V1}/account/reasons").json()
+    assert found == [{"mine": "demo-pit", "device": "dust-road", "kind": "quarantined", "word": "sentinel", "count": 3}]
+    assert li.get(f"{V1}/account/reasons", params={"device": "other"}).json() == []
+
+
+def test_dead_letters_are_listed_by_reason_and_shown_with_their_bytes(li: httpx.Client, world: World) -> None:
+    row = DeadLetterRow(7, 5, 9, "t", "c", "json", "", "bad", None, "demo-pit", "dust-road", 2)
+    of_store = row._replace(id=8, record_id=0, word="store_rejected")
+    world.intakes.known_letters += [(row, b"\xff{"), (of_store, None)]
+    (found,) = li.get(f"{V1}/dead-letters", params={"reason": "json"}).json()
+    assert (found["id"], found["word"], found["record"], found["topic"]) == (7, "json", 9, "t")
+    assert li.get(f"{V1}/dead-letters", params={"reason": "no such reason"}).status_code == 422
+    assert base64.b64decode(li.get(f"{V1}/dead-letters/7").json()["payload_base64"]) == b"\xff{"
+    shown = li.get(f"{V1}/dead-letters/8").json()
+    assert (shown["record"], shown["payload_base64"]) == (None, None)
+    assert li.get(f"{V1}/dead-letters/9").status_code == 404

@@ -94,7 +94,7 @@ def test_a_letter_has_the_bytes_of_its_message(tmp_path: Path) -> None:
         intakes = StateIntakes(state, tmp_path / "journal.sqlite")
         found = intakes.dead_letters(DeadLettersAsked(None, None, None, False, 10))
         assert [intakes.dead_letter(row.id)[1] for row in found][-1] == b"\x00\xff{"
-        assert [row.size for row in found] == [35, 3]
+        assert [row.size for row in found] == [0, 37, 3]
         with pytest.raises(NotFound):
             intakes.dead_letter(99)
         only = intakes.dead_letters(DeadLettersAsked("encoding", MINE, "dust-1", False, 10))

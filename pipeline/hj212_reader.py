@@ -23,6 +23,7 @@ from greenmine.ingest.hj212_sm4 import is_encrypted, plain_segment, to_key
 from greenmine.ingest.record import Batch, RecordFlag, StoredRecord
 from greenmine.ingest.topic import Topic, TopicKind
 from greenmine.pipeline.effects import DeadLetter, Effects
+from greenmine.pipeline.hours import Hours
 from greenmine.pipeline.state import JudgeState, Past
 
 Secrets = Callable[[str], str]
@@ -50,6 +51,7 @@ class Hj212Reader:
         self._state = state
         self._past = past
         self._secrets = secrets
+        self._hours = Hours(state)
 
     def read(
         self, topic: Topic, stored: StoredRecord, batch: Batch, fx: Effects, live: bool
@@ -186,10 +188,13 @@ class Hj212Reader:
         if assembly.is_whole:
             return
         detail = f"{len(assembly.parts)} of {assembly.packets} packets came in time (QN {key.qn}, CN {key.cn})"
+        mine, device = self._hours.sender(*(self._state.registry.addresses.get(("mn", key.mn)) or ("", "")))
         for number in sorted(assembly.parts):
             part = assembly.parts[number]
             fx.count(received=1, dead=1)
-            fx.dead.append(DeadLetter(clock_ns, part.record_id, part.source, part.client, "packet", detail))
+            self._hours.dead(mine, device, "packet", clock_ns, fx)
+            head = (clock_ns, part.record_id, part.source, part.client, "packet", "CP", detail)
+            fx.dead.append(DeadLetter(*head, mine, device, len(part.cp)))
 
 
 def _nobodys(payload: bytes) -> DecodeRefused:

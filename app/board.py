@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import select
-
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.latest import Latest
 from greenmine.core.reading import Series
+from greenmine.pipeline.effects import SeriesState
 from greenmine.policy.model import Policy
-from greenmine.store import alerts, schema
+from greenmine.store import alerts
 from greenmine.store.state import StateDb
 
 
 class StateBoard:
     """What was committed last."""
 
-    def __init__(self, state: StateDb, policies: Callable[[], Mapping[str, Policy]]) -> None:
+    def __init__(
+        self,
+        state: StateDb,
+        policies: Callable[[], Mapping[str, Policy]],
+        series: Callable[[], Mapping[Series, SeriesState]],
+    ) -> None:
+        """`series` is what the pipeline remembers of them: their rows in the state are up to a minute older."""
         self._state = state
         self._policies = policies
+        self._series = series
 
     def policies(self) -> Mapping[str, Policy]:
         """Active policies by mine id."""
@@ -27,19 +33,12 @@ class StateBoard:
 
     def latest(self, mine: str) -> list[Latest]:
         """Newest value of each series of a mine that was ever heard."""
-        table = schema.series
-        query = select(table).where(table.c.mine == mine, table.c.newest_ns > 0).order_by(table.c.id)
-        with self._state.reading() as connection:
-            return [
-                Latest(
-                    Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s),
-                    row.newest_ns,
-                    row.value,
-                    row.quality,
-                    row.received_ns,
-                )
-                for row in connection.execute(query)
-            ]
+        known = list(self._series().values())  # in one step, since the pipeline's thread may be adding one
+        return [
+            Latest(one.series, one.newest_ns, one.value, one.quality, one.received_ns)
+            for one in known
+            if one.series.mine == mine and one.newest_ns > 0
+        ]
 
     def alerts(self, mine: str | None = None, open_only: bool = False, limit: int = 500) -> list[Alert]:
         """Alerts, newest raise first."""

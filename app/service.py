@@ -21,7 +21,7 @@ from greenmine.board import StateBoard
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import Clock, SystemClock
 from greenmine.core.errors import PolicyError, Problem, StoreUnavailable
-from greenmine.core.latest import ChangeListener
+from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
@@ -147,7 +147,11 @@ class Service:
             settings.mqtt.accounts_dir,
             lambda: self.operations.checks(),
         )
-        self.board = StateBoard(self.state, lambda: self.pipeline.judge.state.policies)
+        self.board = StateBoard(
+            self.state,
+            lambda: self.pipeline.judge.state.policies,
+            lambda: self.pipeline.judge.state.series,
+        )
         self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
 
     def start(self, with_mqtt: bool = True, with_web: bool = True) -> None:
@@ -206,9 +210,9 @@ class Service:
                 act = dead_letters.with_record_ids(connection, act)
         return self._acts.submit(act, timeout_s)
 
-    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
+    def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
         """`web.backend.Desk.subscribe`."""
-        return self.pipeline.subscribe(listener)
+        return self.pipeline.subscribe(listener, wanted)
 
     def checks(self) -> list[Check]:
         """What must be right for the service to be ready."""

@@ -34,3 +34,11 @@ class Change(NamedTuple):
 
 ChangeListener = Callable[[Sequence[Change]], None]
 """Called after each commit, on the pipeline's thread, and must not block."""
+
+
+class Wants(NamedTuple):
+    """What a listener wants to be told of besides alerts and policies, at the moment: newest values cost a little, raw
+    messages a lot."""
+
+    latest: bool = True
+    messages: bool = True

@@ -63,9 +63,30 @@ def convert(value: float, unit: str, target: str) -> float:
     Raises:
         ValueError: a unit is unknown or the dimensions differ.
     """
+    found = conversion(unit, target)
+    return value if found is None else found.apply(value)
+
+
+class Conversion(NamedTuple):
+    """From one unit to another of its dimension."""
+
+    source: _Scale
+    goal: _Scale
+
+    def apply(self, value: float) -> float:
+        """The value in the other unit."""
+        source, goal = self.source, self.goal
+        return (value * source.factor + source.offset - goal.offset) / goal.factor
+
+
+def conversion(unit: str, target: str) -> Conversion | None:
+    """How values in `unit` become values in `target`; None where they are the same.
+
+    Raises:
+        ValueError: a unit is unknown or the dimensions differ.
+    """
     if unit == target:
-        return value
+        return None
     if not convertible(unit, target):
         raise ValueError(f"cannot convert {unit!r} to {target!r}")
-    source, goal = _UNITS[unit], _UNITS[target]
-    return (value * source.factor + source.offset - goal.offset) / goal.factor
+    return Conversion(_UNITS[unit], _UNITS[target])

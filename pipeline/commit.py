@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
-from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
+from greenmine.pipeline.effects import Chunk, Effects, Forget, NoticeState, SeriesState
+from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
 from greenmine.store import alerts, audit, outbox, schema
-from greenmine.store.state import StateDb, add_to_account, set_meta
+from greenmine.store.columns import pack
+from greenmine.store.state import StateDb, add_to_account, set_meta, set_progress
 
 CURSOR = "journal_cursor"
 CLOCK = "journal_clock_ns"
@@ -22,18 +24,17 @@ PRUNED = "identities_pruned_ns"
 def commit(state: StateDb, fx: Effects) -> None:
     """Write everything or nothing."""
     with state.writing() as connection:
-        set_meta(connection, CURSOR, str(fx.cursor))
-        set_meta(connection, CLOCK, str(fx.clock_ns))
+        set_progress(connection, {CURSOR: str(fx.cursor), CLOCK: str(fx.clock_ns)})
         add_to_account(connection, fx.account)
         _series(connection, fx)
-        _seen(connection, fx)
+        packed = _identities(connection, fx)
         _conditions(connection, fx)
         alerts.save(connection, fx.alerts.values())
         alerts.append_transitions(connection, fx.transitions)
         _notices(connection, fx)
         _refusals(connection, fx)
         _records(connection, fx)
-        outbox.push(connection, fx.store, check_store=False)
+        outbox.push_packed(connection, packed, len(fx.store))
         outbox.push(connection, fx.store_after_check, check_store=True)
         outbox.push(connection, fx.store_replayed, check_store=True, replayed=True)
         audit.append(connection, fx.audit)
@@ -41,16 +42,14 @@ def commit(state: StateDb, fx: Effects) -> None:
 
 def _series(connection: Connection, fx: Effects) -> None:
     table = schema.series
-    new = [_series_row(state) for state in fx.new_series.values()]
-    if new:
-        connection.execute(insert(table), new)
-    changed = [_series_row(state) for series, state in fx.series.items() if series not in fx.new_series]
-    if changed:
+    if fx.new_series:
+        connection.execute(insert(table), [_series_row(state) for state in fx.new_series.values()])
+    if fx.saved_series:
         names = ("newest_ns", "value", "quality", "received_ns", "usable_clock_ns")
         statement = update(table).where(table.c.id == bindparam("b_id"))
         connection.execute(
             statement.values({name: bindparam(f"b_{name}") for name in names}),
-            [{"b_id": row["id"], **{f"b_{name}": row[name] for name in names}} for row in changed],
+            [{"b_id": state.id, **{f"b_{name}": getattr(state, name) for name in names}} for state in fx.saved_series],
         )
 
 
@@ -66,23 +65,55 @@ def _series_row(state: SeriesState) -> dict[str, Any]:
     }
 
 
-def _seen(connection: Connection, fx: Effects) -> None:
-    table = schema.seen
-    if fx.pruned_ns is not None:
-        set_meta(connection, PRUNED, str(fx.pruned_ns))
-    if fx.forget_before_ns:
-        connection.execute(
-            delete(table).where(table.c.series_id == bindparam("b_id"), table.c.time_ns < bindparam("b_before_ns")),
-            [{"b_id": series_id, "b_before_ns": before_ns} for series_id, before_ns in fx.forget_before_ns.items()],
-        )
-    if fx.seen:
-        connection.execute(
-            insert(table),
-            [
-                {"series_id": series_id, "time_ns": time_ns, **one._asdict()}
-                for (series_id, time_ns), one in fx.seen.items()
-            ],
-        )
+def _identities(connection: Connection, fx: Effects) -> bytes:
+    """Write the log and the chunks; the packed readings for the outbox."""
+    packed = b""
+    for columns in (fx.not_stored, fx.store):
+        if len(columns):
+            packed = pack(columns)
+            connection.execute(insert(schema.recent), {"cursor": fx.cursor, "blob": packed})
+    if fx.chunks:
+        # A late reading may make a chunk of the same extent as an older one: then both are one.
+        rows = [_joined(connection, chunk) for chunk in fx.chunks]
+        connection.execute(insert(schema.identity), rows)
+    if fx.log_done is not None:
+        connection.execute(delete(schema.recent).where(schema.recent.c.cursor <= fx.log_done))
+    if fx.forget is not None:
+        _forget(connection, fx.forget)
+    return packed if len(fx.store) else b""
+
+
+def _joined(connection: Connection, chunk: Chunk) -> dict[str, Any]:
+    table = schema.identity
+    series_id, first_ns, last_ns, blob = chunk
+    same = (table.c.series_id == series_id) & (table.c.first_ns == first_ns) & (table.c.last_ns == last_ns)
+    there = connection.execute(select(table.c.blob).where(same)).scalar_one_or_none()
+    if there is not None:
+        connection.execute(delete(table).where(same))
+        blob = join_chunks(there, blob)
+    return {"series_id": series_id, "first_ns": first_ns, "last_ns": last_ns, "blob": blob}
+
+
+def _forget(connection: Connection, forget: Forget) -> None:
+    table = schema.identity
+    set_meta(connection, PRUNED, str(forget.clock_ns))
+    shorter = table.c.series_id.not_in(list(forget.but))
+    _cut(connection, shorter, forget.before_ns)
+    for series_id, before_ns in forget.but.items():
+        _cut(connection, table.c.series_id == series_id, before_ns)
+
+
+def _cut(connection: Connection, which: ColumnElement[bool], before_ns: int) -> None:
+    """Drop the identities of these series before a time; exactly, since a window that grows is filled from the rest."""
+    table = schema.identity
+    connection.execute(delete(table).where(which, table.c.last_ns < before_ns))
+    for row in connection.execute(select(table).where(which, table.c.first_ns < before_ns)).all():
+        kept = unpack_chunk(row.blob)
+        kept.drop_before(before_ns)
+        same = (table.c.series_id == row.series_id) & (table.c.first_ns == row.first_ns)
+        connection.execute(delete(table).where(same, table.c.last_ns == row.last_ns))
+        chunk = Chunk(row.series_id, *pack_chunk(kept))
+        connection.execute(insert(table), _joined(connection, chunk))
 
 
 def _conditions(connection: Connection, fx: Effects) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,9 +15,11 @@ from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.pipeline.identities import Recent
 from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
 from greenmine.store.audit import AuditEntry
+from greenmine.store.columns import Columns
 
 
 @dataclass(slots=True)
@@ -31,15 +34,33 @@ class SeriesState:
     received_ns: int
     usable_clock_ns: int | None
     window: Window | None = None
+    recent: Recent = field(default_factory=Recent)
+    floor: float = -math.inf
+    ceiling: float = math.inf
+    """Between these a value breaks no level of the series' rules, so that nothing begins with it."""
+    active: int = 0
+    """How many of its conditions are not inactive."""
+    loud_until_ns: int = 0
+    """Up to this source time a window may hold a value that is not between `floor` and `ceiling`."""
+    unsaved: bool = False
+    """The row of this series is older than this."""
+
+    def is_quiet(self, time_ns: int, value: float) -> bool:
+        """Whether a usable value at this time cannot change any condition of the series, whatever the rules' windows
+        hold: all values in them, and so their means, are between `floor` and `ceiling`."""
+        if not self.floor <= value <= self.ceiling:
+            self.loud_until_ns = time_ns + (0 if self.window is None else self.window.span_ns)
+            return False
+        return not self.active and time_ns >= self.loud_until_ns
 
 
-class Identity(NamedTuple):
-    """A reading as the index of identities has it. `judged`: it was shown to conditions (or would have been, were it
-    usable)."""
+class Chunk(NamedTuple):
+    """Identities of a series, packed."""
 
-    value: float
-    quality: int
-    judged: bool
+    series_id: int
+    first_ns: int
+    last_ns: int
+    blob: bytes
 
 
 class DeadLetter(NamedTuple):
@@ -105,21 +126,33 @@ class KeptResult(NamedTuple):
     detail: dict[str, Any]
 
 
+class Forget(NamedTuple):
+    """Identities before a time are needed no more; of some series, by number, only those before an earlier one."""
+
+    clock_ns: int
+    before_ns: int
+    but: dict[int, int]
+
+
 @dataclass(slots=True)
 class Effects:
     """Everything of one commit, in the order in which it happened."""
 
     cursor: int
+    before: int = 0
+    """The cursor before this commit."""
     clock_ns: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Account._fields, 0))
-    store: list[Reading] = field(default_factory=list)
+    store: Columns = field(default_factory=Columns)
+    not_stored: Columns = field(default_factory=Columns)
     store_after_check: list[Reading] = field(default_factory=list)
     store_replayed: list[Reading] = field(default_factory=list)
-    series: dict[Series, SeriesState] = field(default_factory=dict)
+    latest: dict[int, SeriesState] = field(default_factory=dict)
     new_series: dict[Series, SeriesState] = field(default_factory=dict)
-    seen: dict[tuple[int, int], Identity] = field(default_factory=dict)
-    forget_before_ns: dict[int, int] = field(default_factory=dict)
-    pruned_ns: int | None = None
+    saved_series: list[SeriesState] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    log_done: int | None = None
+    forget: Forget | None = None
     conflicts: list[ConflictRow] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
@@ -144,13 +177,10 @@ class Effects:
         """What this adds to the message account."""
         return Account(**self.counts)
 
-    def forget(self, before_ns: dict[int, int], clock_ns: int) -> None:
-        """Drop identities before these times, by series id, of earlier commits and of this one so far. What this one
-        adds later stays, so that it does not matter which batches are committed together."""
-        self.pruned_ns = clock_ns
-        self.forget_before_ns |= before_ns
-        for series_id, time_ns in [one for one in self.seen if one[1] < before_ns.get(one[0], 0)]:
-            del self.seen[series_id, time_ns]
+    def end_run(self, received_ns: int, clock_ns: int) -> None:
+        """A batch has been judged: its readings came at this time."""
+        self.store.end_run(received_ns, clock_ns)
+        self.not_stored.end_run(received_ns, clock_ns)
 
     def count(self, **delta: int) -> None:
         """Add to the message account."""

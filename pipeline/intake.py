@@ -9,7 +9,7 @@ from typing import Any
 from greenmine.core.account import Account
 from greenmine.core.act import ActResult
 from greenmine.core.errors import DecodeRefused
-from greenmine.core.latest import Change, Latest
+from greenmine.core.latest import Change
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit
@@ -17,14 +17,16 @@ from greenmine.ingest.decode_json import MAX_PERIOD_S, decode_json
 from greenmine.ingest.decoded import Decoded, Item
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
-from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Identity, Quarantined, SeriesState
+from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
+from greenmine.pipeline.ordinary import Ordinary
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.watch import Watch
+from greenmine.store.columns import Odd
 
 _NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
 
 
-class _Way(Enum):
+class Way(Enum):
     """How a reading came in. Only live ones are shown to conditions; replayed ones may have been counted before."""
 
     LIVE = 1
@@ -39,6 +41,7 @@ class Intake:
         self._state = state
         self._watch = watch
         self._past = past
+        self._ordinary = Ordinary(state, watch)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
@@ -48,6 +51,12 @@ class Intake:
             topic = self._checked_topic(stored)
             if topic is None:
                 return
+            if not self.show_messages and topic.kind is TopicKind.UP:
+                late = self._ordinary.take(stored.record.payload, topic, batch, fx)
+                if late is not None:
+                    for reading in late:
+                        self.late(reading, self._state.series[reading.series], stored.id, batch, fx, Way.LIVE)
+                    return
             decoded = decode_json(stored.record.payload)
         except DecodeRefused as refused:
             outcome.append(refused)
@@ -58,7 +67,7 @@ class Intake:
             if isinstance(one, DecodeRefused):
                 self._dead(stored, one, batch.clock_ns, fx)
             else:
-                self._take(one, stored.id, batch, fx, _Way.LIVE)
+                self._take(one, stored.id, batch, fx, Way.LIVE)
         if self.show_messages:
             fx.changes.append(Change("message", _seen_message(stored.record, batch, outcome)))
 
@@ -82,7 +91,7 @@ class Intake:
         except DecodeRefused as refused:
             self._dead(stored, refused, batch.clock_ns, fx)
         else:
-            self._take(admitted, stored.id, batch, fx, _Way.IMPORTED)
+            self._take(admitted, stored.id, batch, fx, Way.IMPORTED)
 
     def replay_dead(self, record_ids: list[int], batch: Batch, fx: Effects) -> dict[str, int]:
         """Read the messages of dead letters again, by today's rules. What was already taken is not counted twice, and
@@ -125,7 +134,7 @@ class Intake:
         """Take a reading that may have been taken when its message came first; which word of the tally it is."""
         before = fx.account
         fx.count(received=1)
-        self._take(one, record_id, batch, fx, _Way.REPLAYED)
+        self._take(one, record_id, batch, fx, Way.REPLAYED)
         after = fx.account
         if after.duplicate > before.duplicate or after.conflict > before.conflict:
             # Neither a new reading nor a new conflict.
@@ -165,7 +174,7 @@ class Intake:
                 outcome.append(refused)
         return outcome
 
-    def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: _Way) -> None:
+    def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
         reading = admitted.reading
         if admitted.quarantine or reading.value is None:
             fx.count(quarantined=1)
@@ -173,58 +182,59 @@ class Intake:
             return
         series = self._series(reading, fx)
         if reading.time_ns <= series.newest_ns:
-            self._late(reading, series, record_id, batch, fx, way)
+            self.late(reading, series, record_id, batch, fx, way)
             return
         series.newest_ns, series.value, series.quality = reading.time_ns, reading.value, reading.quality
-        series.received_ns = batch.received_ns
-        fx.series[reading.series] = series
-        self._store(reading, series, batch.clock_ns, fx, way)
-        latest = Latest(reading.series, reading.time_ns, reading.value, reading.quality, batch.received_ns)
-        fx.changes.append(Change("latest", latest))
-        if way is _Way.LIVE and not reading.quality & self._state.unusable.get(reading.series.mine, _NOT_STORED):
+        series.received_ns, series.unsaved = batch.received_ns, True
+        usable = way is Way.LIVE and not reading.quality & self._state.unusable.get(reading.series.mine, _NOT_STORED)
+        if not self._store(reading, series, batch.clock_ns, fx, way, usable):
+            fx.saved_series.append(series)
+        fx.latest[series.id] = series
+        if usable:
             self._watch.on_reading(reading, series, batch.clock_ns, fx)
 
-    def _late(
-        self, reading: Reading, series: SeriesState, record_id: int, batch: Batch, fx: Effects, way: _Way
-    ) -> None:
-        """Not newer than the series' newest: a duplicate, a conflict, or late."""
+    def late(self, reading: Reading, series: SeriesState, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
+        """Take a reading that is not newer than its series' newest: a duplicate, a conflict, or late."""
         assert reading.value is not None
-        known = self._known(series, reading.time_ns, batch.clock_ns, fx)
+        known = self._known(series, reading.time_ns, batch.clock_ns)
         if known is None:
             late = reading._replace(quality=int(reading.quality | Quality.LATE))
-            self._store(late, series, batch.clock_ns, fx, way)
+            self._store(late, series, batch.clock_ns, fx, way, usable=False)
         elif known == reading.value:
             fx.count(duplicate=1)
         else:
             fx.count(conflict=1)
             fx.conflicts.append(ConflictRow(batch.clock_ns, record_id, reading, known))
 
-    def _known(self, series: SeriesState, time_ns: int, clock_ns: int, fx: Effects) -> float | None:
+    def _known(self, series: SeriesState, time_ns: int, clock_ns: int) -> float | None:
         if time_ns < clock_ns - IDENTITY_SPAN_NS:
             return None
-        pending = fx.seen.get((series.id, time_ns))
-        return pending.value if pending is not None else self._past.value_of(series.id, time_ns)
+        recent = series.recent.value_at(time_ns)
+        return self._past.value_of(series.id, time_ns) if recent is None else recent
 
-    def _store(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects, way: _Way) -> None:
-        assert reading.value is not None
+    def _store(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects, way: Way, usable: bool) -> bool:
+        """Queue a new reading for the store; whether its identity is logged, and with it what it made of its series."""
+        value = reading.value
+        assert value is not None
         fx.count(pending=1)
-        judged = way is _Way.LIVE
-        if reading.time_ns >= clock_ns - IDENTITY_SPAN_NS:
-            fx.store.append(reading)
-        else:
+        odd = Odd(int(reading.quality), way is Way.LIVE, usable, reading.calibrated)
+        kept = fx.store
+        if reading.time_ns < clock_ns - IDENTITY_SPAN_NS:
             # Whether the store has it already, only the store knows.
-            (fx.store_replayed if way is _Way.REPLAYED else fx.store_after_check).append(reading)
-            if not judged or reading.quality & Quality.LATE:
-                return
-        fx.seen[series.id, reading.time_ns] = Identity(reading.value, int(reading.quality), judged)
+            (fx.store_replayed if way is Way.REPLAYED else fx.store_after_check).append(reading)
+            if not odd.judged or reading.quality & Quality.LATE:
+                return False
+            kept = fx.not_stored
+        kept.add(series.id, reading.time_ns, value, odd)
+        series.recent.add(reading.time_ns, value, odd)
+        return True
 
     def _series(self, reading: Reading, fx: Effects) -> SeriesState:
         state = self._state
         known = state.series.get(reading.series)
         if known is None:
-            known = SeriesState(
-                state.next_series_id, reading.series, 0, 0.0, 0, 0, None, state.new_window(reading.series)
-            )
+            known = SeriesState(state.next_series_id, reading.series, 0, 0.0, 0, 0, None)
+            state.prepare(known)
             state.next_series_id += 1
             state.series[reading.series] = fx.new_series[reading.series] = known
         return known

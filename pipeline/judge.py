@@ -19,7 +19,7 @@ from greenmine.core.latest import Change
 from greenmine.core.notice import NoticeKind
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
 from greenmine.pipeline.acts import Acts
-from greenmine.pipeline.effects import Effects, NoticeState, PolicyActivation
+from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.watch import Watch
@@ -59,13 +59,20 @@ class Judge:
                     f"journal record {stored.id} ({kind.name}) does not fit its checksum; restore the journal"
                 )
             self._by_kind[kind](stored, batch, fx)
+        fx.end_run(batch.received_ns, batch.clock_ns)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
         self.state.clock_ns = batch.clock_ns
-        if batch.clock_ns - self.state.pruned_ns > PRUNE_EVERY_NS:
+        if self.prunes(batch):
             self.state.pruned_ns = batch.clock_ns
-            fx.forget(self.state.unneeded_before_ns(batch.clock_ns - IDENTITY_SPAN_NS), batch.clock_ns)
+            before_ns = batch.clock_ns - IDENTITY_SPAN_NS
+            fx.forget = Forget(batch.clock_ns, before_ns, self.state.needed_longer_ns(before_ns))
         fx.cursor, fx.clock_ns = batch.no, batch.clock_ns
+
+    def prunes(self, batch: Batch) -> bool:
+        """Whether identities are forgotten after this batch. It has to be the last of its commit: what comes later
+        stays until the next time, however old it is."""
+        return batch.clock_ns - self.state.pruned_ns > PRUNE_EVERY_NS
 
     def _message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         if self.state.link_down_since_ns is not None or self.state.link_alerts:
@@ -99,7 +106,7 @@ class Judge:
             self.state.expected_since_ns.pop(mine, None)
         self.state.policy_hashes[mine] = digest
         former = self.state.bindings
-        self.state.set_policies(policies, self._past, fx.seen)
+        self.state.set_policies(policies, self._past)
         self._watch.drop_removed(mine, former, batch.clock_ns, fx)
         principal = stored.record.source
         fx.policies.append(PolicyActivation(mine, digest, batch.clock_ns, principal, canonical))

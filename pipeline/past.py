@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from greenmine.core.alert import Alert
 from greenmine.core.errors import NotFound
 from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
-from greenmine.pipeline.effects import Identity, KeptResult
+from greenmine.pipeline.effects import KeptResult
+from greenmine.pipeline.identities import Recent, unpack_chunk
 from greenmine.store import alerts, schema
+from greenmine.store.columns import Odd
 from greenmine.store.state import StateDb
+
+CHUNKS_KEPT = 512
 
 
 class CommittedPast:
@@ -22,20 +26,42 @@ class CommittedPast:
     def __init__(self, state: StateDb, journal: JournalReader) -> None:
         self._state = state
         self._journal = journal
+        self._chunks: dict[tuple[int, int, int], Recent] = {}
 
     def value_of(self, series_id: int, time_ns: int) -> float | None:
-        """Value of a reading in the index of identities."""
-        table = schema.seen
-        query = select(table.c.value).where(table.c.series_id == series_id, table.c.time_ns == time_ns)
+        """Value of a reading, if a chunk of identities has it."""
+        table = schema.identity
+        query = select(table.c.first_ns, table.c.last_ns).where(
+            table.c.series_id == series_id, table.c.first_ns <= time_ns, table.c.last_ns >= time_ns
+        )
         with self._state.reading() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            for first_ns, last_ns in connection.execute(query).tuples().all():
+                value = self._chunk(connection, series_id, first_ns, last_ns).value_at(time_ns)
+                if value is not None:
+                    return value
+        return None
 
-    def samples(self, series_id: int, after_ns: int) -> dict[int, Identity]:
-        """Readings of a series in the index by time, after a time."""
-        table = schema.seen
-        query = select(table).where(table.c.series_id == series_id, table.c.time_ns > after_ns)
+    def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, Odd]]:
+        """Time, value and what is odd of a series' readings after a time, as far as they are in chunks."""
+        table = schema.identity
+        query = select(table.c.blob).where(table.c.series_id == series_id, table.c.last_ns > after_ns)
         with self._state.reading() as connection:
-            return {r.time_ns: Identity(r.value, r.quality, r.judged) for r in connection.execute(query)}
+            return [one for (blob,) in connection.execute(query) for one in unpack_chunk(blob).after(after_ns)]
+
+    def _chunk(self, connection: Connection, series_id: int, first_ns: int, last_ns: int) -> Recent:
+        """A chunk, unpacked: a backlog asks for one many times in a row."""
+        key = (series_id, first_ns, last_ns)
+        found = self._chunks.get(key)
+        if found is None:
+            table = schema.identity
+            query = select(table.c.blob).where(
+                table.c.series_id == series_id, table.c.first_ns == first_ns, table.c.last_ns == last_ns
+            )
+            found = unpack_chunk(connection.execute(query).scalar_one())
+            if len(self._chunks) >= CHUNKS_KEPT:
+                self._chunks.clear()
+            self._chunks[key] = found
+        return found
 
     def alert(self, alert_id: str) -> Alert | None:
         """Any alert, open or not."""

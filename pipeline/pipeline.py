@@ -14,14 +14,15 @@ import structlog
 
 from greenmine.core.act import ActResult
 from greenmine.core.errors import Corrupt, GreenmineError
-from greenmine.core.latest import ChangeListener
+from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import Batch
 from greenmine.pipeline import commit
-from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.effects import Effects, SeriesState
 from greenmine.pipeline.judge import NEEDS_COMMITTED_PAST, Judge
 from greenmine.pipeline.past import CommittedPast
 from greenmine.pipeline.restore import restore
+from greenmine.pipeline.rounds import Rounds
 from greenmine.store.state import StateDb
 
 log = structlog.get_logger(__name__)
@@ -47,8 +48,9 @@ class Pipeline:
                 "the journal has lost data or belongs to another home; restore both from one backup"
             )
         self.judge = Judge(memory, past)
+        self._rounds = Rounds(memory)
         self.clock_ns = memory.clock_ns
-        self._listeners: list[ChangeListener] = []
+        self._listeners: list[tuple[ChangeListener, Callable[[], Wants]]] = []
         self._listeners_lock = threading.Lock()
         self._on_results: list[ResultListener] = []
         self._on_commit: list[Callable[[bool, bool], None]] = []
@@ -63,17 +65,17 @@ class Pipeline:
             judged += len(batches)
         return judged
 
-    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
-        """Call the listener with the changes of each commit; returns the function that ends it."""
+    def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
+        """Call the listener with the changes of each commit, of the kinds it wants then; returns the function that ends
+        it."""
+        entry = (listener, wanted)
         with self._listeners_lock:
-            self._listeners.append(listener)
-            self.judge.intake.show_messages = True
+            self._listeners.append(entry)
 
         def end() -> None:
             with self._listeners_lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-                self.judge.intake.show_messages = bool(self._listeners)
+                if entry in self._listeners:
+                    self._listeners.remove(entry)
 
         return end
 
@@ -91,23 +93,49 @@ class Pipeline:
             return self.caught_up.wait_for(lambda: self.cursor >= batch_no, timeout_s)
 
     def _judge_group(self, group: list[Batch]) -> None:
-        fx = Effects(self.cursor)
+        part: list[Batch] = []
         for batch in group:
+            part.append(batch)
+            if self.judge.prunes(batch):
+                self._judge_together(part)
+                part = []
+        if part:
+            self._judge_together(part)
+
+    def _judge_together(self, batches: list[Batch]) -> None:
+        with self._listeners_lock:
+            listeners = [(listener, wanted()) for listener, wanted in self._listeners]
+        self.judge.intake.show_messages = any(wants.messages for _, wants in listeners)
+        fx = Effects(self.cursor, self.cursor)
+        for batch in batches:
             self.judge.apply(batch, fx)
+        if fx.forget is None:
+            self._rounds.step(fx)
+        else:
+            self._rounds.save_all(fx)
         commit.commit(self._state, fx)
         self.cursor, self.clock_ns = fx.cursor, fx.clock_ns
         with self.caught_up:
             self.caught_up.notify_all()
         for notify in self._on_commit:
-            _tell(notify, bool(fx.store or fx.store_after_check or fx.store_replayed), bool(fx.notices))
+            _tell(notify, bool(len(fx.store) or fx.store_after_check or fx.store_replayed), bool(fx.notices))
         if fx.results:
             for answer in self._on_results:
                 _tell(answer, fx.results)
-        if fx.changes:
-            with self._listeners_lock:
-                listeners = list(self._listeners)
-            for listener in listeners:
-                _tell(listener, fx.changes)
+        self._tell_changes(fx, listeners)
+
+    def _tell_changes(self, fx: Effects, listeners: list[tuple[ChangeListener, Wants]]) -> None:
+        newest: list[Change] = []
+        if any(wants.latest for _, wants in listeners):
+            newest = [Change("latest", _latest(one)) for one in fx.latest.values()]
+        for listener, wants in listeners:
+            changes = newest + fx.changes if wants.latest else fx.changes
+            if changes:
+                _tell(listener, changes)
+
+
+def _latest(state: SeriesState) -> Latest:
+    return Latest(state.series, state.newest_ns, state.value, state.quality, state.received_ns)
 
 
 def _tell(listener: Callable[..., None], *what: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from greenmine.core.alert import AlertKey, Condition
+from greenmine.core.quality import Quality
 from greenmine.core.reading import Series
 from greenmine.pipeline import commit
 from greenmine.pipeline.effects import NoticeState, SeriesState
@@ -14,6 +15,7 @@ from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
 from greenmine.store import alerts, schema
+from greenmine.store.columns import Columns, unpack
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
 
@@ -41,7 +43,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
             policies[row.mine] = from_canonical_json(row.canonical)
             judge.policy_hashes[row.mine] = row.hash
             judge.expected_since_ns[row.mine] = row.activated_ns
-    judge.set_policies(policies, past, {})
+    judge.set_policies(policies, past)
     return judge, cursor
 
 
@@ -59,12 +61,32 @@ def _notice_state(row: Row[Any]) -> NoticeState:
 
 
 def _series(connection: Connection, judge: JudgeState) -> None:
+    by_id: dict[int, SeriesState] = {}
     for row in connection.execute(select(schema.series)):
         series = Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s)
-        judge.series[series] = SeriesState(
+        judge.series[series] = by_id[row.id] = SeriesState(
             row.id, series, row.newest_ns, row.value, row.quality, row.received_ns, row.usable_clock_ns
         )
         judge.next_series_id = max(judge.next_series_id, row.id + 1)
+    for (blob,) in connection.execute(select(schema.recent.c.blob).order_by(schema.recent.c.id)):
+        _recent(unpack(blob), by_id)
+
+
+def _recent(columns: Columns, by_id: dict[int, SeriesState]) -> None:
+    """Bring series to what they were after a commit of the log; those that were saved later stay as they are."""
+    runs = iter(columns.runs)
+    run = next(runs)
+    for place, (series_id, time_ns, value, odd) in enumerate(columns.rows()):
+        if place >= run.upto:
+            run = next(runs)
+        state = by_id[series_id]
+        state.recent.add(time_ns, value, odd)
+        if odd.quality & Quality.LATE or time_ns < state.newest_ns:
+            continue
+        state.newest_ns, state.value, state.quality = time_ns, value, odd.quality
+        state.received_ns, state.unsaved = run.received_ns, True
+        if odd.usable:
+            state.usable_clock_ns = run.clock_ns
 
 
 def _conditions(connection: Connection, judge: JudgeState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,11 +12,12 @@ from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
-from greenmine.pipeline.effects import Identity, KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.effects import KeptResult, NoticeState, SeriesState
 from greenmine.policy.model import Policy
-from greenmine.rules.binding import Binding, bind, by_series
+from greenmine.rules.binding import Binding, bind, by_series, quiet_band
 from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
+from greenmine.store.columns import Odd
 
 IDENTITY_SPAN_NS = 72 * 3600 * 1_000_000_000
 """How long identities are kept for comparison; for older readings the store itself is asked."""
@@ -27,11 +29,11 @@ class Past(Protocol):
     """What was committed before, looked up on demand by the judging thread."""
 
     def value_of(self, series_id: int, time_ns: int) -> float | None:
-        """Value of a reading in the index of identities."""
+        """Value of a reading, if a chunk of identities has it."""
         ...
 
-    def samples(self, series_id: int, after_ns: int) -> dict[int, Identity]:
-        """Readings of a series in the index by time, after a time."""
+    def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, Odd]]:
+        """Time, value and what is odd of a series' readings after a time, as far as they are in chunks."""
         ...
 
     def alert(self, alert_id: str) -> Alert | None:
@@ -76,30 +78,53 @@ class JudgeState:
     registry: Registry = field(default_factory=lambda: Registry.of([]))
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
+    absences: list[tuple[int, Series, int]] = field(default_factory=list)
+    """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
+    generation: int = 0
+    """How often the policies were set: what was derived from them before is out of date."""
 
-    def set_policies(
-        self, policies: dict[str, Policy], past: Past, uncommitted: Mapping[tuple[int, int], Identity]
-    ) -> None:
+    def set_policies(self, policies: dict[str, Policy], past: Past) -> None:
         """Make these the active policies and derive what is looked up per reading.
 
-        Windows are built anew from the index of identities (what is committed of it, and what is not yet), so that a
-        pipeline that ran on and one that was restarted hold the same values.
+        Windows are built anew from the identities (in chunks and in memory), so that a pipeline that ran on and one
+        that was restarted hold the same values.
         """
         self.policies = policies
         ordered = [policies[mine] for mine in sorted(policies)]
         self.registry = Registry.of(ordered)
         self.bindings = by_series(binding for policy in ordered for binding in bind(policy))
         self.unusable = {p.mine.id: int(from_names(p.quality.unusable)) for p in ordered}
-        for series, state in self.series.items():
-            state.window = self.new_window(series)
+        self.absences = [
+            (0, series, place)
+            for series, bindings in self.bindings.items()
+            for place, binding in enumerate(bindings)
+            if binding.is_absence
+        ]
+        heapq.heapify(self.absences)
+        self.generation += 1
+        for state in self.series.values():
+            self.prepare(state)
             if state.window is not None:
-                after_ns = state.newest_ns - state.window.span_ns
-                samples = past.samples(state.id, after_ns)
-                samples |= {t: one for (id_, t), one in uncommitted.items() if id_ == state.id and t > after_ns}
-                unusable = self.unusable[series.mine] | int(Quality.LATE)
-                for time_ns, one in sorted(samples.items()):
-                    if one.judged and not one.quality & unusable:
-                        state.window.add(time_ns, one.value)
+                self._fill_window(state, state.window, past)
+        for _, _, series in self.conditions:
+            self.series[series].active += 1
+
+    def prepare(self, state: SeriesState) -> None:
+        """Derive what the active policies ask of a series; its window is empty then."""
+        state.active = state.loud_until_ns = 0
+        state.floor, state.ceiling = quiet_band(self.bindings.get(state.series, ()))
+        state.window = self._new_window(state.series)
+
+    def _fill_window(self, state: SeriesState, window: Window, past: Past) -> None:
+        after_ns = state.newest_ns - window.span_ns
+        unusable = self.unusable[state.series.mine] | int(Quality.LATE)
+        # The log may still have what is in a chunk already.
+        samples = {*past.samples(state.id, after_ns), *state.recent.after(after_ns)}
+        for time_ns, value, odd in sorted(samples):
+            if odd.judged and not odd.quality & unusable:
+                judged = value if odd.calibrated is None else odd.calibrated
+                window.add(time_ns, judged)
+                state.is_quiet(time_ns, judged)
 
     def keep_alert(self, alert: Alert) -> None:
         """Remember an alert while it is open."""
@@ -114,15 +139,15 @@ class JudgeState:
             lost = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
             (self.link_alerts.add if lost else self.link_alerts.discard)(alert.key)
 
-    def unneeded_before_ns(self, before_ns: int) -> dict[int, int]:
-        """Up to which source time the identities of each series, by its id, may be forgotten: `before_ns`, or less
-        where a window reaches further back."""
-        return {
-            one.id: before_ns if one.window is None else min(before_ns, one.newest_ns - one.window.span_ns)
-            for one in self.series.values()
-        }
+    def needed_longer_ns(self, before_ns: int) -> dict[int, int]:
+        """The series, by number, of whose identities some before this time are needed because a window reaches
+        further back, and from when on."""
+        starts = (
+            (one.id, one.newest_ns - one.window.span_ns) for one in self.series.values() if one.window is not None
+        )
+        return {series_id: start_ns for series_id, start_ns in starts if start_ns < before_ns}
 
-    def new_window(self, series: Series) -> Window | None:
+    def _new_window(self, series: Series) -> Window | None:
         """An empty window as long as the series' rules need, None where none needs one."""
         span_ns = max((binding.window_ns for binding in self.bindings.get(series, ())), default=0)
         return Window(span_ns) if span_ns else None

@@ -10,7 +10,6 @@ import structlog
 
 from greenmine.core.act import Act, ActResult
 from greenmine.core.errors import GreenmineError, StoreUnavailable
-from greenmine.core.latest import ChangeListener
 from greenmine.ingest.journal_writer import JournalWriter, Submission
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.pipeline.pipeline import Pipeline
@@ -98,10 +97,6 @@ class ActDesk:
             raise answer
         assert answer is not None
         return answer
-
-    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
-        """Be told of changes after each commit; returns the function that ends it."""
-        return self._pipeline.subscribe(listener)
 
     def _answered(self, results: dict[str, ActResult | GreenmineError]) -> None:
         with self._lock:

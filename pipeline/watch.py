@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Iterator, Mapping
 
 from greenmine.alerts import lifecycle
 from greenmine.alerts.lifecycle import Cause
@@ -32,16 +33,19 @@ class Watch:
 
     def on_reading(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects) -> None:
         """The newest reading of a series has come, and it is usable."""
-        assert reading.value is not None
+        judged = reading.judged_value
+        assert judged is not None
         series.usable_clock_ns = clock_ns
         if series.window is not None:
-            series.window.add(reading.time_ns, reading.value)
+            series.window.add(reading.time_ns, judged)
+        if series.is_quiet(reading.time_ns, judged):
+            return
         for binding in self._state.bindings.get(reading.series, ()):
             before = self._condition(binding)
             if binding.is_absence:
-                step = conditions.on_data(before, reading.value, reading.time_ns)
+                step = conditions.on_data(before, judged, reading.time_ns)
             else:
-                value: float | None = reading.value
+                value: float | None = judged
                 if binding.window_ns:
                     assert series.window is not None
                     value = series.window.mean(binding)
@@ -55,13 +59,30 @@ class Watch:
         state = self._state
         if state.link_down_since_ns is not None:
             self._link_lost(clock_ns, fx)
-        for series, bindings in state.bindings.items():
+        for series, place in sorted({*self._active(), *self._perhaps_silent(clock_ns)}):
+            binding = state.bindings[series][place]
+            before = self._condition(binding)
+            step = conditions.on_clock(binding, before, self._heard_ns(series, clock_ns), clock_ns)
+            self._moved(binding, before, step, clock_ns, fx)
+
+    def _active(self) -> Iterator[tuple[Series, int]]:
+        """Series and place among its bindings of every condition that is not inactive."""
+        for _, rule, series in self._state.conditions:
+            for place, binding in enumerate(self._state.bindings[series]):
+                if binding.rule.id == rule:
+                    yield series, place
+
+    def _perhaps_silent(self, clock_ns: int) -> Iterator[tuple[Series, int]]:
+        """The same of absence rules whose series may have been silent for too long, and when to look again."""
+        due = self._state.absences
+        while due and due[0][0] < clock_ns:
+            _, series, place = due[0]
+            yield series, place
+            silence_ns = self._state.bindings[series][place].silence_ns
             heard_ns = self._heard_ns(series, clock_ns)
-            for binding in bindings:
-                before = self._condition(binding)
-                if binding.is_absence or before.phase is not Condition.INACTIVE:
-                    step = conditions.on_clock(binding, before, heard_ns, clock_ns)
-                    self._moved(binding, before, step, clock_ns, fx)
+            # Once it is silent, a new silence is as long again at least.
+            silent = clock_ns - heard_ns > silence_ns
+            heapq.heapreplace(due, ((clock_ns if silent else heard_ns) + silence_ns, series, place))
 
     def link_restored(self, clock_ns: int, fx: Effects) -> None:
         """The external broker is back: end the alerts of the lost connection."""
@@ -80,6 +101,7 @@ class Watch:
         for identity in sorted(i for i in state.conditions if i[0] == mine and i not in kept):
             _, rule, series = identity
             del state.conditions[identity]
+            state.series[series].active -= 1
             fx.conditions[mine, rule, state.series[series].id] = None
             key = AlertKey(mine, rule, series.device, series.channel)
             self._no_longer(state.firing, key, series)
@@ -126,6 +148,8 @@ class Watch:
         series = state.series.get(binding.series)
         # An absence may concern a series that was never heard; its condition is rebuilt by the clock after a restart.
         series_id = series.id if series is not None else self._register_silent(binding.series, fx)
+        known = state.series[binding.series]
+        known.active += (after != INACTIVE) - (before != INACTIVE)
         if after == INACTIVE:
             state.conditions.pop((mine, rule, binding.series), None)
             fx.conditions[mine, rule, series_id] = None
@@ -137,7 +161,8 @@ class Watch:
 
     def _register_silent(self, series: Series, fx: Effects) -> int:
         state = self._state
-        silent = SeriesState(state.next_series_id, series, 0, 0.0, 0, 0, None, state.new_window(series))
+        silent = SeriesState(state.next_series_id, series, 0, 0.0, 0, 0, None)
+        state.prepare(silent)
         state.next_series_id += 1
         state.series[series] = fx.new_series[series] = silent
         return silent.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -71,6 +72,22 @@ def by_series(bindings: Iterable[Binding]) -> Mapping[Series, list[Binding]]:
     for binding in bindings:
         found.setdefault(binding.series, []).append(binding)
     return found
+
+
+def quiet_band(bindings: Iterable[Binding]) -> tuple[float, float]:
+    """Lowest and highest value at which no level of these rules is broken, nor by a mean of such values."""
+    floor, ceiling = -math.inf, math.inf
+    for binding in bindings:
+        if binding.raise_level is None:
+            continue
+        if binding.above:
+            ceiling = min(ceiling, binding.raise_level)
+        elif isinstance(binding.rule, MeanRule) and binding.rule.energy:
+            # The energy mean of equal low levels may be rounded to just below them.
+            floor = math.inf
+        else:
+            floor = max(floor, binding.raise_level)
+    return floor, ceiling
 
 
 def _concerns(rule: Rule, series: Series) -> bool:

@@ -63,7 +63,7 @@ class LineEncoder:
         groups: dict[tuple[str, int], list[Any]] = {}
         rejected: list[Rejected] = []
         for reading in readings:
-            series, time_ns, value, quality = reading
+            series, time_ns, value, quality, _ = reading
             place = self._places.get(series) or self._find(series)
             if isinstance(place, str):
                 rejected.append(Rejected(reading, place))

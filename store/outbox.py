@@ -8,13 +8,15 @@ that was just stored look like its own duplicate.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from greenmine.core.errors import Corrupt
 from greenmine.core.reading import Reading, Series
 from greenmine.store import schema
+from greenmine.store.columns import unpack
 
 _T = schema.readings_outbox
 
@@ -36,14 +38,23 @@ def push(connection: Connection, readings: Sequence[Reading], check_store: bool,
         connection.execute(insert(_T).values(values))
 
 
-def peek(connection: Connection, most_readings: int) -> list[Parcel]:
-    """The oldest parcels, about `most_readings` readings in all (at least one parcel if there is any)."""
+def push_packed(connection: Connection, packed: bytes, readings: int) -> None:
+    """Queue readings that are packed already (`store.columns`), within the deciding transaction."""
+    if readings:
+        values = {"check_store": False, "replayed": False, "readings": readings, "blob": packed}
+        connection.execute(insert(_T), values)
+
+
+def peek(connection: Connection, most_readings: int, names: SeriesNames | None = None) -> list[Parcel]:
+    """The oldest parcels, about `most_readings` readings in all (at least one parcel if there is any). `names` is kept
+    from call to call, so that a series is looked up once."""
     parcels: list[Parcel] = []
     total = 0
+    names = SeriesNames() if names is None else names
     for row in connection.execute(select(_T).order_by(_T.c.id).limit(1000)):
         if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
             break
-        parcels.append(Parcel(row.id, row.check_store, row.replayed, decode(row.blob)))
+        parcels.append(Parcel(row.id, row.check_store, row.replayed, readings_of(row.blob, names, connection)))
         total += row.readings
     return parcels
 
@@ -67,18 +78,53 @@ def depth(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.sum(_T.c.readings), 0))).scalar_one())
 
 
+class SeriesNames:
+    """The series behind their numbers; what is looked up once is remembered."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Series] = {}
+
+    def of(self, series_ids: Iterable[int], connection: Connection) -> dict[int, Series]:
+        """A mapping that has these numbers at least.
+
+        Raises:
+            Corrupt: a number that no series has.
+        """
+        missing = set(series_ids).difference(self._known)
+        if missing:
+            table = schema.series
+            first, last = min(missing), max(missing)
+            for row in connection.execute(select(table).where(table.c.id >= first, table.c.id <= last)):
+                self._known[row.id] = Series(row.mine, row.device, row.metric, row.channel, row.stat, row.period_s)
+            if not missing <= self._known.keys():
+                raise Corrupt(f"the outbox names series {min(missing - self._known.keys())}, which does not exist")
+        return self._known
+
+
 def encode(readings: Sequence[Reading]) -> bytes:
-    """Readings as compact JSON: each series once, then rows of (series index, time, value, quality)."""
+    """Readings as compact JSON: each series once, then rows of (series index, time, value, quality, calibrated)."""
     index: dict[Series, int] = {}
     rows = [
-        (index.setdefault(reading.series, len(index)), reading.time_ns, reading.value, int(reading.quality))
-        for reading in readings
+        (index.setdefault(one.series, len(index)), one.time_ns, one.value, int(one.quality), one.calibrated)
+        for one in readings
     ]
     return json.dumps([list(index), rows], separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def decode(blob: bytes) -> list[Reading]:
     """The inverse of `encode`."""
-    names, rows = json.loads(blob)
-    series = [Series(*name) for name in names]
-    return [Reading(series[number], time_ns, value, quality) for number, time_ns, value, quality in rows]
+    listed, rows = json.loads(blob)
+    series = [Series(*name) for name in listed]
+    return [Reading(series[number], *rest) for number, *rest in rows]
+
+
+def readings_of(blob: bytes, names: SeriesNames, connection: Connection) -> list[Reading]:
+    """Readings of a parcel, in whichever of the two forms it has."""
+    if blob.startswith(b"["):
+        return decode(blob)
+    columns = unpack(blob)
+    known = names.of(columns.series, connection)
+    readings = list(map(Reading, map(known.__getitem__, columns.series), columns.times, columns.values))
+    for place, odd in columns.odd.items():
+        readings[place] = readings[place]._replace(quality=odd.quality, calibrated=odd.calibrated)
+    return readings

@@ -57,18 +57,28 @@ series = Table(
     UniqueConstraint("mine", "device", "metric", "channel", "stat", "period_s"),
 )
 
-seen = Table(
-    "seen",
+recent = Table(
+    "recent",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("cursor", BigInteger, nullable=False),
+    Column("blob", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""The log of identities: the readings of each commit (`store.columns`) that may not yet be in a chunk of their series,
+nor in its row."""
+
+identity = Table(
+    "identity",
     metadata,
     Column("series_id", BigInteger, primary_key=True),
-    Column("time_ns", BigInteger, primary_key=True),
-    Column("value", Float, nullable=False),
-    Column("quality", Integer, nullable=False),
-    Column("judged", Boolean, nullable=False),
+    Column("first_ns", BigInteger, primary_key=True),
+    Column("last_ns", BigInteger, primary_key=True),
+    Column("blob", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Identities of the last 72 hours, against which later arrivals are checked; of series with a window at least those in
-it. `judged` are those that were shown to conditions: an import or a replayed dead letter is not."""
+"""Chunks of identities of the last 72 hours (`pipeline.identities`), against which later arrivals are checked; of
+series with a window at least those in it."""
 
 condition = Table(
     "condition",

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
@@ -120,6 +120,16 @@ def set_meta(connection: Connection, key: str, value: str) -> None:
     changed = connection.execute(update(schema.meta).where(schema.meta.c.key == key).values(value=value))
     if changed.rowcount == 0:
         connection.execute(insert(schema.meta).values(key=key, value=value))
+
+
+def set_progress(connection: Connection, values: dict[str, str]) -> None:
+    """Write settings that change with every commit, in one statement."""
+    table = schema.meta
+    statement = update(table).where(table.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
+    changed = connection.execute(statement, [{"b_key": key, "b_value": value} for key, value in values.items()])
+    if changed.rowcount != len(values):
+        for key, value in values.items():
+            set_meta(connection, key, value)
 
 
 def _private_file(path: Path) -> None:

@@ -42,6 +42,7 @@ class StoreWriter:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._failures = 0
+        self._names = outbox.SeriesNames()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self.trouble: StoreUnavailable | None = None
         self.written = 0
@@ -71,7 +72,7 @@ class StoreWriter:
         total = 0
         while not self._stopping.is_set():
             with self._state.reading() as connection:
-                parcels = outbox.peek(connection, MOST_READINGS)
+                parcels = outbox.peek(connection, MOST_READINGS, self._names)
             if not parcels:
                 break
             total += self._ask(parcels) if parcels[0].check_store else self._deliver(parcels)
@@ -133,7 +134,7 @@ class StoreWriter:
 
     def _dead(self, rejected: Rejected) -> dict[str, object]:
         reading = rejected.reading
-        detail = json.dumps({"reason": rejected.reason[:300], "reading": [*reading.series, *reading[1:]]})
+        detail = json.dumps({"reason": rejected.reason[:300], "reading": [*reading.series, *reading[1:4]]})
         return {
             "at_ns": self._clock.wall_ns(),
             "record_id": 0,

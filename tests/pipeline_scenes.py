@@ -19,14 +19,18 @@ from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.errors import GreenmineError
 from greenmine.core.notice import Delivery, Notice
-from greenmine.core.reading import Series
+from greenmine.core.reading import Reading, Series
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.record import Batch, Record, RecordKind, StoredRecord
 from greenmine.pipeline import pipeline as pipeline_module
+from greenmine.pipeline.past import CommittedPast
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.restore import restore
+from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState
 from greenmine.policy.canonical import to_canonical_json
 from greenmine.policy.model import Policy
 from greenmine.store import alerts, notices, outbox, schema
+from greenmine.store.columns import Odd
 from greenmine.store.state import StateDb, set_meta
 
 NS = 1_000_000_000
@@ -341,7 +345,7 @@ def table_rows(state: StateDb, table: str) -> list[dict[str, Any]]:
 
 
 COMPARED = (
-    "account", "series", "seen", "condition", "alert", "transition", "dead_letter", "quarantine", "conflict",
+    "account", "condition", "alert", "transition", "dead_letter", "quarantine", "conflict",
     "notice", "fact", "policy_version", "act_result", "audit", "meta",
 )  # fmt: skip
 
@@ -349,11 +353,46 @@ COMPARED = (
 def everything(state: StateDb) -> dict[str, Any]:
     """All that a state holds, in a form that does not depend on which batches were committed together."""
     held: dict[str, Any] = {table: table_rows(state, table) for table in COMPARED}
-    parcels: dict[tuple[bool, bool], list[Any]] = {}
-    for row in table_rows(state, "readings_outbox"):
-        parcels.setdefault((row["check_store"], row["replayed"]), []).extend(outbox.decode(row["blob"]))
-    held["outbox"] = parcels
+    held["series"] = series_as_restored(state)
+    held["identities"] = identities(state)
+    held["outbox"] = outbox_readings(state)
     return held
+
+
+def restored(state: StateDb) -> JudgeState:
+    """What a pipeline that starts now would remember."""
+    return restore(state, CommittedPast(state, None))[0]  # type: ignore[arg-type] - no dead letter is replayed
+
+
+def series_as_restored(state: StateDb) -> list[tuple[Any, ...]]:
+    """What is newest of each series: its row, and what the log has that is newer."""
+    return [
+        (one.id, one.series, one.newest_ns, one.value, one.quality, one.received_ns, one.usable_clock_ns)
+        for one in restored(state).series.values()
+    ]
+
+
+def identities(state: StateDb) -> dict[tuple[int, int], tuple[float, Odd]]:
+    """Value and what is odd of every identity that is looked up, by series and time, wherever it rests."""
+    memory = restored(state)
+    past = CommittedPast(state, None)  # type: ignore[arg-type]
+    oldest_ns = memory.clock_ns - IDENTITY_SPAN_NS
+    found: dict[tuple[int, int], tuple[float, Odd]] = {}
+    for one in memory.series.values():
+        for time_ns, value, odd in [*past.samples(one.id, oldest_ns - 1), *one.recent.after(oldest_ns - 1)]:
+            assert found.setdefault((one.id, time_ns), (value, odd)) == (value, odd)
+    return dict(sorted(found.items()))
+
+
+def outbox_readings(state: StateDb) -> dict[tuple[bool, bool], list[Reading]]:
+    """What waits for the store, by kind of parcel."""
+    parcels: dict[tuple[bool, bool], list[Reading]] = {}
+    names = outbox.SeriesNames()
+    for row in table_rows(state, "readings_outbox"):
+        with state.reading() as connection:
+            readings = outbox.readings_of(row["blob"], names, connection)
+        parcels.setdefault((row["check_store"], row["replayed"]), []).extend(readings)
+    return parcels
 
 
 def batches_of(path: Path) -> list[Batch]:

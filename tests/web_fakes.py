@@ -24,7 +24,7 @@ from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Transition, alert_id
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
-from greenmine.core.latest import Change, ChangeListener, Latest
+from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
@@ -255,7 +255,7 @@ class FakeDesk:
             self._answers[(act.principal, act.idempotency_key)] = (act, result)
         return result
 
-    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
+    def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
         """Be told of changes."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)

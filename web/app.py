@@ -69,7 +69,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     hub: stream.LiveHub = app.state.hub
     backend: Backend = app.state.backend
     hub.start()
-    unsubscribe = backend.desk.subscribe(hub.on_changes)
+    unsubscribe = backend.desk.subscribe(hub.on_changes, hub.wants)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from greenmine.core.account import Account
 from greenmine.core.act import Act, ActResult
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import Clock
-from greenmine.core.latest import ChangeListener, Latest
+from greenmine.core.latest import ChangeListener, Latest, Wants
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import User
 from greenmine.policy.model import Policy
@@ -44,8 +44,8 @@ class Desk(Protocol):
         the act is in the journal and will be)."""
         ...
 
-    def subscribe(self, listener: ChangeListener) -> Callable[[], None]:
-        """Be told of changes after each commit; returns the function that ends it."""
+    def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
+        """Be told of changes after each commit, as far as they are wanted then; returns the function that ends it."""
         ...
 
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import to_rfc3339
 from greenmine.core.identifier import IDENTIFIER_PATTERN
-from greenmine.core.latest import Change, Latest
+from greenmine.core.latest import Change, Latest, Wants
 from greenmine.core.reading import Series
 from greenmine.dashboards.shown import number_text, shown_digits, shown_unit, shown_value, unit_symbol
 from greenmine.policy.model import Policy
@@ -131,6 +131,11 @@ class LiveHub:
     def watchers(self) -> int:
         """How many clients are connected."""
         return len(self._feeds)
+
+    def wants(self) -> Wants:
+        """What the feeds that are attached have a use for; asked on the pipeline's thread before each commit."""
+        feeds = list(self._feeds)
+        return Wants(latest=bool(feeds), messages=any(feed.raw for feed in feeds))
 
     def attach(self, feed: Feed) -> None:
         """Let a feed have every change from now on."""

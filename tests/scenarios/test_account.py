@@ -38,6 +38,7 @@ from tests.pipeline_scenes import (
     activation,
     device,
     entry,
+    identities,
     imported,
     limit,
     mean,
@@ -188,7 +189,7 @@ class TestSpanOfIdentities:
         s.say(1)
         for _ in range(80):
             s.tick(3600)
-        assert s.rows("seen") == []
+        assert identities(s.state) == {}
         s.batch(message(entry(START_NS, {"pm10": 5})), message(entry(START_NS, {"pm10": 6})))
         assert s.account.pending == 4, "only the store can tell"
         assert kept.carry() == Account(received=4, stored=2, duplicate=1, conflict=1)
@@ -205,9 +206,9 @@ class TestSpanOfIdentities:
         s = kept.scene
         s.say(1, 2)
         s.tick(71 * 3600)
-        assert len(s.rows("seen")) == 2
+        assert len(identities(s.state)) == 2
         s.tick(2 * 3600)
-        assert s.rows("seen") == []
+        assert identities(s.state) == {}
 
 
 steps = st.lists(

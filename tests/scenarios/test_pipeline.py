@@ -29,6 +29,7 @@ from tests.pipeline_scenes import (
     message,
     pm10,
     policy,
+    restored,
     scene,
     service,
 )
@@ -365,6 +366,6 @@ class TestRefusals:
     def test_series_know_their_newest(self) -> None:
         with scene(policy([DUSTY])) as s:
             s.say(1, 2)
-            (row,) = [row for row in s.rows("series") if row["metric"] == "pm10"]
-            assert (row["value"], row["newest_ns"]) == (2.0, s.now_ns)
+            for state in (s.pipeline.judge.state, restored(s.state)):
+                assert (state.series[pm10()].value, state.series[pm10()].newest_ns) == (2.0, s.now_ns)
             assert s.pipeline.judge.state.series[pm10()].usable_clock_ns == s.now_ns

@@ -28,6 +28,7 @@ readings = st.builds(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
     st.integers(0, 2**14 - 1),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import math
 import random
 import socket
@@ -265,6 +266,28 @@ class FakeDesk:
         for listener in list(self._listeners):
             listener(changes)
 
+    def hear(self, device: str, values: Mapping[str, float | None], ago_s: float = 7.0, **more: Any) -> None:
+        """A message of a device of demo-pit, as the pipeline tells `tail` of it; `late_s` is how long it was on its
+        way."""
+        now_ns = self._clock.wall_ns()
+        received_ns = now_ns - int(ago_s * NS_PER_S)
+        mine, late_s = more.pop("mine", "demo-pit"), more.pop("late_s", 1.0)
+        time_ns = received_ns - int(late_s * NS_PER_S)
+        names = {name: name.partition("@")[::2] for name in values}
+        readings = [
+            {
+                **Series(mine, device, *names[name])._asdict(), "time_ns": time_ns, "value": value, "quality": [],
+                "quarantine": "",
+            }
+            for name, value in values.items()
+        ]  # fmt: skip
+        payload = json.dumps({"ts": time_ns // 1_000_000, "values": values}, ensure_ascii=False)
+        message = {
+            "received_ns": received_ns, "mine": mine, "device": device, "topic": f"mines/{mine}/{device}/up",
+            "client": f"{mine}.{device}", "payload": payload, "readings": readings, "refused": [], **more,
+        }  # fmt: skip
+        self.tell(Change("message", message))
+
     def set_value(self, series: Series, value: float, quality: int = 0, time_ns: int | None = None) -> None:
         """A new newest value."""
         now_ns = self._clock.wall_ns()
@@ -466,6 +489,32 @@ def make_world(scene: str = "rest", hours: int = 0) -> World:
     return world
 
 
+def say_all(world: World) -> None:
+    """What devices of demo-pit send, good and bad, for the commissioning view; call it once the site runs."""
+    policy = world.board.policies()["demo-pit"]
+    for device in policy.devices[:-1]:
+        series = [s for s in policy.series() if s.device == device.id]
+        interval_s = min((policy.series()[s].interval for s in series), default=60)
+        for back in range(5, -1, -1) if series else ():
+            at_ns = NOW_NS - back * interval_s * NS_PER_S
+            values = {f"{s.metric}@{s.channel}".rstrip("@"): round(usual_value(s, at_ns), 1) for s in series}
+            values |= _TROUBLE.get(device.id, {})
+            late_s = 8 * 3600 + 2.0 if device.id == "noise-w1" else 1.4
+            health = {"rssi_dbm": -118.0, "snr_db": -6.5, "battery_v": 3.2, "battery_percent": 14.0}
+            more = {"health": health} if device.id == "soil-p1" else {}
+            world.desk.hear(device.id, values, ago_s=back * interval_s + 7, late_s=late_s, **more)
+    refused = [{"word": "ts_zone", "detail": "ts '2026-11-22 16:00:00' has no offset"}]
+    world.desk.hear("dust-road", {}, 4, refused=refused, payload='{"ts":"2026-11-22 16:00:00","values":{"pm10":91}}')
+    world.desk.hear("dust-x9", {"pm10": 64.0}, 30, payload="<script>alert(1)</script>" * 40)
+
+
+_TROUBLE: dict[str, dict[str, float]] = {
+    "dust-s1": {"pm10": 0.0, "pm25": 0.0, "tsp": 0.0},
+    "dust-n1": {"pm10": 0.084, "pm25": 0.036},
+    "water-out": {"do": 7.5},
+}
+
+
 def _alarm(world: World, pit: Policy, quarry: Policy, hours: int) -> None:
     desk, board = world.desk, world.board
     road = Series("demo-pit", "dust-road", "pm10")
@@ -582,6 +631,8 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     given = parser.parse_args()
     with running(make_world(given.scene, given.hours), port=given.port) as site:
+        if given.scene == "alarm":
+            say_all(site.world)
         print(site.base, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

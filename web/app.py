@@ -13,7 +13,18 @@ from starlette.responses import RedirectResponse, Response
 
 import greenmine
 from greenmine.core.errors import GreenmineError
-from greenmine.web import api, api_acts, assets, page_alerts, page_login, pages, probes, stream
+from greenmine.ingest.commissioning import CommissioningLog
+from greenmine.web import (
+    api,
+    api_acts,
+    assets,
+    page_alerts,
+    page_commissioning,
+    page_login,
+    pages,
+    probes,
+    stream,
+)
 from greenmine.web.backend import Backend
 from greenmine.web.boundary import Boundary
 from greenmine.web.problem import ProblemError, on_greenmine_error, on_http_exception, on_invalid_request, on_problem
@@ -49,11 +60,12 @@ def create_app(
     app.state.backend = backend
     app.state.secure_cookies = secure_cookies
     app.state.hub = stream.LiveHub(heartbeat_s)
-    for room in (api, api_acts, stream):
-        app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(api_session)])
+    app.state.commissioning = CommissioningLog()
+    for room in (api.router, api_acts.router, page_commissioning.api_router, stream.router):
+        app.include_router(room, prefix="/api/v1", dependencies=[Depends(api_session)])
     for open_to_all in (probes, assets, page_login):
         app.include_router(open_to_all.router)
-    for page in (pages, page_alerts):
+    for page in (pages, page_alerts, page_commissioning):
         app.include_router(page.router, dependencies=[Depends(page_session)])
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(GreenmineError, on_greenmine_error)

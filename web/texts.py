@@ -12,6 +12,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "nav.log_out": ("退出登录", "Log out"),
     "nav.language": ("English", "中文"),
     "nav.main": ("主导航", "Main"),
+    "nav.mine": ("本矿页面", "Pages of this mine"),
     "nav.skip": ("跳到正文", "Skip to content"),
     "role.admin": ("管理员", "admin"),
     "role.operator": ("值班员", "operator"),
@@ -179,6 +180,36 @@ TEXTS: dict[str, tuple[str, str]] = {
     "said.acknowledge": ("已确认。", "Acknowledged."),
     "said.note": ("备注已记录。", "The note is recorded."),
     "said.resolve": ("告警已结束。", "The alert is closed."),
+    # commissioning
+    "commissioning.title": ("安装调试", "Commissioning"),
+    "commissioning.help": (
+        "设备每发来一条消息，这里立即更新：原始报文、解码结果和需要检查的地方。",
+        "Follows every message as it comes: raw, decoded, and what to look at.",
+    ),
+    "commissioning.all": ("全部设备", "All devices"),
+    "commissioning.troubled": ("{n} 台需要检查", "{n} to look at"),
+    "commissioning.silent": ("{n} 台从未收到", "{n} never heard"),
+    "commissioning.fine": ("没有发现问题", "Nothing looks wrong"),
+    "commissioning.nothing": (
+        "还没有收到消息。设备发来第一条消息后会显示在这里。",
+        "No message yet. The first one will appear here.",
+    ),
+    "commissioning.gateway": ("经网关 {gateway} 发送", "speaks through gateway {gateway}"),
+    "commissioning.stranger": ("未登记", "not registered"),
+    "commissioning.messages": ("消息", "Messages"),
+    "commissioning.last": ("最近一条", "Last"),
+    "commissioning.clock": ("时钟差", "Clock difference"),
+    "commissioning.behind": ("接收晚 {n} 秒", "received {n} s later"),
+    "commissioning.ahead": ("设备快 {n} 秒", "device {n} s ahead"),
+    "commissioning.signal": ("信号", "Signal"),
+    "commissioning.battery": ("电池", "Battery"),
+    "commissioning.refused": ("拒收", "Refused"),
+    "commissioning.raw": ("原始报文", "Raw message"),
+    "commissioning.registered": ("登记单位", "Registered unit"),
+    "commissioning.probable": ("像是 {unit}", "looks like {unit}"),
+    "commissioning.interval": ("上报周期", "Interval"),
+    "commissioning.interval_of": ("{seen} 秒 / 登记 {registered} 秒", "{seen} s / {registered} s registered"),
+    "commissioning.interval_registered": ("登记 {registered} 秒", "{registered} s registered"),
     # errors
     "error.id": ("错误编号", "Error id"),
     "error.id_help": ("联系管理员时请提供这个编号。", "Give this id to your administrator."),
@@ -201,6 +232,14 @@ STATES: dict[str, tuple[str, str]] = {
     "warning": ("预警", "warning"),
     "critical": ("严重告警", "critical"),
 }
+LOOKS: dict[str, tuple[str, str]] = {
+    "ok": ("正常", "fine"),
+    "suspect": ("需要检查", "look at it"),
+    "late": ("有问题", "trouble"),
+    "no_data": ("从未收到", "never heard"),
+    "unwatched": ("尚无消息", "no message yet"),
+}
+"""How a device stands in the commissioning view."""
 SEVERITIES: dict[str, tuple[str, str]] = {
     "notice": ("提示", "Notice"),
     "warning": ("预警", "Warning"),

@@ -57,6 +57,13 @@ FLAGS: dict[str, tuple[str, str]] = {
     "skew": ("时钟超前", "clock ahead"),
     "conflict": ("数值冲突", "conflicting values"),
 }
+QUARANTINES: dict[str, tuple[str, str]] = {
+    "unregistered": ("未登记", "not registered"),
+    "clock_ahead": ("时间超前", "time ahead"),
+    "clock_unset": ("时钟未设置", "clock never set"),
+    "missing": ("缺值", "no value"),
+    "invalid": ("发送方标为无效", "invalid by the sender"),
+}
 _PRINCIPALS = {
     PrincipalKind.DEVICE: ("设备 ", "device "),
     PrincipalKind.RULE: ("规则 ", "rule "),

@@ -78,7 +78,7 @@ function open() {
   source.addEventListener("hello", (event) => { beat(heard(event)); refresh(); });
   source.addEventListener("heartbeat", (event) => beat(heard(event)));
   source.addEventListener("latest", (event) => heard(event).forEach(showValue));
-  for (const name of ["alert", "transition", "policy", "resync"]) {
+  for (const name of ["alert", "transition", "policy", "message", "resync"]) {
     source.addEventListener(name, (event) => { heard(event); refreshSoon(); });
   }
   source.addEventListener("error", lost);

@@ -1,0 +1,139 @@
+"""The commissioning view made ready for its templates: each device with what came last and what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from greenmine.core.reading import Series
+from greenmine.dashboards.build import device_path, device_title, series_title
+from greenmine.dashboards.panel import Words
+from greenmine.dashboards.shown import number_text, shown_digits, shown_unit, shown_value, unit_symbol
+from greenmine.ingest.commissioning import Heard
+from greenmine.ingest.commissioning_findings import (
+    Finding,
+    FindingKind,
+    Registered,
+    findings,
+    probable_unit,
+)
+from greenmine.policy.model import Policy
+from greenmine.web.compiled import compiled
+
+SHOWN_PAYLOAD = 600
+
+
+@dataclass(frozen=True)
+class SeriesLine:
+    """A series of a device: its newest value as people read it, and how it is registered against how it comes.
+
+    `number` is empty where nothing came; `registered` and `probable` are units as sent, `probable` empty where nothing
+    can be said of it.
+    """
+
+    title: Words
+    number: str
+    unit: str
+    registered: str
+    probable: str
+    interval_s: float | None
+    registered_s: int | None
+    flags: tuple[str, ...]
+    quarantine: str
+
+    @property
+    def unit_differs(self) -> bool:
+        """Whether the numbers look like another unit than the registered one."""
+        return bool(self.probable and self.registered and self.probable != self.registered)
+
+
+@dataclass(frozen=True)
+class DeviceLook:
+    """One device of the view. `heard` is None where nothing came since the service started."""
+
+    device: str
+    title: Words
+    link: str
+    registered: bool
+    gateway: str
+    heard: Heard | None
+    payload: str
+    behind_ns: int | None
+    lines: list[SeriesLine]
+    findings: list[Finding]
+
+    @property
+    def state(self) -> str:
+        """The word of the state whose colour and sign it gets."""
+        if self.heard is None:
+            return "no_data" if self.findings else "unwatched"
+        kinds = {finding.kind for finding in self.findings}
+        if kinds & {FindingKind.REFUSED, FindingKind.SILENT}:
+            return "late"
+        return "suspect" if kinds else "ok"
+
+
+def registered_of(policy: Policy) -> dict[str, dict[Series, Registered]]:
+    """The registered series by device."""
+    found: dict[str, dict[Series, Registered]] = {}
+    for series, setting in policy.series().items():
+        found.setdefault(series.device, {})[series] = Registered(setting.unit, setting.interval)
+    return found
+
+
+def device_looks(policy: Policy, heard: Mapping[str, Heard], now_ns: int, only: str | None = None) -> list[DeviceLook]:
+    """The devices of a mine in the order of its policy, then those that speak unregistered; `only` one of them."""
+    registered = registered_of(policy)
+    known = [device.id for device in policy.devices]
+    strangers = sorted(heard.keys() - set(known))
+    return [
+        _look(policy, device, registered.get(device, {}), heard.get(device), now_ns)
+        for device in (*known, *strangers)
+        if only in (None, device)
+    ]
+
+
+def _look(
+    policy: Policy, device: str, registered: Mapping[Series, Registered], heard: Heard | None, now_ns: int
+) -> DeviceLook:
+    entry = policy.device(device)
+    payload = heard.payload if heard else ""
+    return DeviceLook(
+        device=device,
+        title=device_title(entry) if entry else Words.same(device),
+        link=device_path(policy.mine.id, device) if entry else "",
+        registered=entry is not None,
+        gateway=(entry.gateway or "") if entry else "",
+        heard=heard,
+        payload=payload[:SHOWN_PAYLOAD] + ("…" if len(payload) > SHOWN_PAYLOAD else ""),
+        behind_ns=heard.clock_behind_ns() if heard else None,
+        lines=[_line(series, registered.get(series), heard) for series in _ordered(policy, registered, heard)],
+        findings=findings(registered, heard, now_ns),
+    )
+
+
+def _ordered(policy: Policy, registered: Iterable[Series], heard: Heard | None) -> list[Series]:
+    """Registered series as everywhere on the board, then those that come unregistered."""
+    wanted = set(registered)
+    ordered = [one.series for one in compiled(policy).watched if one.series in wanted]
+    return ordered + sorted(set(heard.samples if heard else ()) - wanted)
+
+
+def _line(series: Series, registered: Registered | None, heard: Heard | None) -> SeriesLine:
+    samples = heard.samples.get(series) if heard else None
+    newest = samples[-1] if samples else None
+    number = ""
+    if newest is not None and newest.value is not None:
+        number = number_text(shown_value(series.metric, newest.value), shown_digits(series.metric))
+    values = [sample.value for sample in samples or () if sample.value is not None]
+    return SeriesLine(
+        title=series_title(series),
+        number=number,
+        unit=unit_symbol(shown_unit(series.metric)),
+        registered=registered.unit if registered else "",
+        probable=(probable_unit(series, registered, values) or "") if registered else "",
+        interval_s=heard.interval_s(series) if heard else None,
+        registered_s=registered.interval_s if registered else None,
+        flags=newest.flags if newest else (),
+        quarantine=newest.quarantine if newest else "",
+    )

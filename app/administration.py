@@ -11,7 +11,7 @@ from greenmine.core.clock import Clock, to_rfc3339
 from greenmine.core.errors import NotFound, Refused
 from greenmine.core.identifier import is_identifier
 from greenmine.core.user import Role
-from greenmine.ingest.gate import Account, Gate, account_name, hash_password, new_password
+from greenmine.ingest.gate import BRIDGE_TREES, Account, Gate, account_name, hash_password, new_password
 from greenmine.ingest.grants import write_mosquitto_files
 from greenmine.logins import Logins
 from greenmine.policy.model import Policy
@@ -94,6 +94,14 @@ class Administration:
             raise Refused("identifier", "a service account is 1 to 63 of a-z, 0-9 and '-'")
         return self._provision(DeviceAccount(name, "", "", "", 0, None), principal)
 
+    def provision_bridge(self, network: str, name: str, principal: str) -> dict[str, str]:
+        """An account for the bridge of another network, which may use that network's topics and nothing else."""
+        if network not in BRIDGE_TREES:
+            raise Refused("bridge", f"a bridge is of one of {', '.join(BRIDGE_TREES)}")
+        if not is_identifier(name):
+            raise Refused("identifier", "a bridge's account is 1 to 63 of a-z, 0-9 and '-'")
+        return self._provision(DeviceAccount(name, "", network, "", 0, None), principal)
+
     def _provision(self, account: DeviceAccount, principal: str) -> dict[str, str]:
         password = new_password()
         now_ns = self._clock.wall_ns()
@@ -122,6 +130,8 @@ class Administration:
     def _devices_provision(self, arguments: Mapping[str, Any], principal: str) -> Any:
         if "service" in arguments:
             return [self.provision_service(_text(arguments, "service"), principal)]
+        if "bridge" in arguments:
+            return [self.provision_bridge(_text(arguments, "bridge"), _text(arguments, "name"), principal)]
         mine = _text(arguments, "mine")
         policy = self._policies().get(mine)
         if policy is None:
@@ -171,7 +181,8 @@ def account_json(account: DeviceAccount) -> dict[str, Any]:
     return {
         "account": account.name,
         "mine": account.mine or None,
-        "device": account.device or None,
+        "device": (account.device or None) if account.mine else None,
+        "bridge": None if account.mine else account.device or None,
         "created_at": to_rfc3339(account.created_ns),
         "revoked_at": None if account.revoked_ns is None else to_rfc3339(account.revoked_ns),
     }

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenmine.core.clock import to_rfc3339
+from greenmine.core.clock import SystemClock, to_rfc3339
 from greenmine.core.user import Role
 from greenmine.home import Home
 from greenmine.terminal import FAILED, HomeOption, JsonOption, err, listing, out, print_json, reported, the_home
@@ -69,16 +69,24 @@ def reset_user(
 def provision(
     mine: Annotated[str | None, typer.Option(help="Mine / 矿")] = None,
     device: Annotated[str | None, typer.Option(help="Device; all of the mine if left out / 设备")] = None,
-    service: Annotated[str | None, typer.Option(help="A service or bridge instead of a device / 服务账号")] = None,
+    service: Annotated[str | None, typer.Option(help="A service instead of a device / 服务账号")] = None,
+    bridge: Annotated[str | None, typer.Option(help="chirpstack, tts or sparkplug, with NAME / 网桥账号")] = None,
+    name: Annotated[str | None, typer.Argument(help="Account of a bridge / 网桥账号名")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make MQTT accounts (or new passwords) for registered devices. 生成设备账号。"""
+    """Make MQTT accounts (or new passwords) for registered devices, a service or a bridge. 生成设备账号。
+
+    A bridge may use the topics of its network and nothing else: application/#, v3/# or spBv1.0/#.
+    """
     from greenmine.office import office
 
-    if (mine is None) == (service is None):
-        raise typer.BadParameter("give either --mine (and --device) or --service")
-    wanted = {"service": service} if service else {"mine": mine, **({"device": device} if device else {})}
+    if (mine, service, bridge).count(None) != 2 or (bridge is None) != (name is None):
+        raise typer.BadParameter("give either --mine (and --device), or --service, or --bridge and a NAME")
+    if bridge:
+        wanted: dict[str, Any] = {"bridge": bridge, "name": name}
+    else:
+        wanted = {"service": service} if service else {"mine": mine, **({"device": device} if device else {})}
     with office(the_home(home)) as desk:
         rows = desk.administer("devices.provision", wanted)
     listing(rows, [("account", "user = client id"), ("password", "password")], as_json, "no devices / 没有设备")
@@ -89,15 +97,20 @@ def provision(
 
 @devices.command("list")
 @reported
-def list_devices(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List MQTT accounts. 列出设备账号。"""
-    from greenmine.administration import account_json
+def list_devices(
+    everything: Annotated[bool, typer.Option("--all", help="Also devices without an account / 含无账号设备")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List devices: MQTT accounts, instruments, places, calibrations. 列出设备账号、仪器、位置与校准。"""
+    from greenmine.device_listing import device_rows
     from greenmine.office import state_of
-    from greenmine.store import device_accounts
 
     with state_of(the_home(home)) as connection:
-        rows = [account_json(account) for account in device_accounts.listed(connection)]
-    names = ("account", "mine", "device", "created_at", "revoked_at")
+        rows = device_rows(connection, SystemClock().wall_ns(), everything)
+    if not as_json:
+        rows = [{**row, "calibrated": ", ".join(one["metric"] for one in row["calibrations"])} for row in rows]
+    names = ("account", "mine", "device", "bridge", "created_at", "revoked_at", "serial", "position", "calibrated")
     listing(rows, [(name, name) for name in names], as_json, "no device accounts / 没有设备账号")
 
 

@@ -54,7 +54,8 @@ class _Part(BaseModel):
 class MqttSettings(_Part):
     """`embedded` runs a broker in this process; `external` connects to `url` as `user`.
 
-    `accounts_dir`: where `devices provision` also writes mosquitto's password and ACL files.
+    `topics` are what is subscribed to there; by default our own tree, and those of other networks that policies name
+    addresses of. `accounts_dir`: where `devices provision` also writes mosquitto's password and ACL files.
     """
 
     mode: Literal["embedded", "external"] = "embedded"
@@ -64,6 +65,7 @@ class MqttSettings(_Part):
     user: str = "greenmine-ingest"
     password: SecretReference = "secret:mqtt-ingest"  # noqa: S105 - a reference
     ca_file: UserPath | None = None
+    topics: list[str] | None = Field(default=None, min_length=1)
     accounts_dir: UserPath | None = None
 
     @model_validator(mode="after")
@@ -91,6 +93,8 @@ class StoreSettings(_Part):
     token: SecretReference = "secret:influxdb-token"  # noqa: S105 - a reference
     bucket: str = "greenmine"
     retention_days: int = Field(default=400, ge=1, le=36500)
+    flush_ms: int = Field(default=1000, ge=0, le=60_000)
+    """How long readings gather between two writes. Alarms and the live board do not wait for it."""
 
     @model_validator(mode="after")
     def _influx_has_url(self) -> StoreSettings:
@@ -128,7 +132,7 @@ class ChannelSettings(_Part):
 class JournalSettings(_Part):
     """Group commit: a batch waits `linger_ms` for company; an idle interval of `tick_ms` is an empty batch."""
 
-    linger_ms: int = Field(default=10, ge=0, le=1000)
+    linger_ms: int = Field(default=20, ge=0, le=1000)
     tick_ms: int = Field(default=1000, ge=50, le=10_000)
 
 

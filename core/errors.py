@@ -6,6 +6,7 @@ GreenmineError
 │   └── ConfigError      settings, secrets, home directory
 ├── Refused              an input was refused; carries a machine-readable word
 │   └── DecodeRefused    a payload or one of its items; becomes a dead letter
+│       └── UnknownAddress   from a device of another network that no policy maps; it goes on the waiting list
 ├── NotFound             no such alert, user, device, dead letter
 ├── Conflict             the act does not fit the present state
 ├── StoreUnavailable     a store cannot answer now; retry, nothing is lost
@@ -14,7 +15,10 @@ GreenmineError
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class GreenmineError(Exception):
@@ -62,6 +66,25 @@ class Refused(GreenmineError):
 
 class DecodeRefused(Refused):
     """A payload, or one item of it, cannot be understood."""
+
+
+class UnknownAddress(DecodeRefused):
+    """A device of another network, whose address neither a policy nor an approval maps to a device of ours.
+
+    `network` is `dev_eui`, `mn` or `edge`. The detail begins with both, so that its dead letters can be found. `items`
+    is what the message said, where it could be read: whoever looks at the waiting list wants to see it.
+    """
+
+    def __init__(self, network: str, address: str) -> None:
+        self.network = network
+        self.address = address
+        self.items: Sequence[Any] = ()
+        super().__init__("unknown_address", f"{address_words(network, address)} no policy maps it to a device")
+
+
+def address_words(network: str, address: str) -> str:
+    """How the detail of every `UnknownAddress` of this address begins, and of no other."""
+    return f"{network} {json.dumps(address, ensure_ascii=False)}:"
 
 
 class NotFound(GreenmineError):

@@ -8,9 +8,7 @@ too small for a double is stored as 0.
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from typing import Any
 
 from greenmine.core.errors import DecodeRefused
@@ -20,24 +18,13 @@ from greenmine.core.quality import HJ212_LETTERS, Quality
 from greenmine.core.reading import STATS
 from greenmine.core.unit import convertible
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem
+from greenmine.ingest.strict_json import FaultyObject, check_nesting, check_surrogates, parse_json
 from greenmine.ingest.timestamp import from_milliseconds, from_rfc3339
 
-MAX_BYTES = 256 * 1024
-MAX_BYTES_TO_EXPLAIN = 4 * 1024 * 1024
-"""Up to here an oversized payload is read once, so that its refusal can name the deeper reason."""
 MAX_OBJECTS = 1_000
-MAX_FIELDS = 1_000
-MAX_DEPTH = 8
 MAX_PERIOD_S = 366 * 86400
 _INT64 = 2**63
 _FIELDS = frozenset(("ts", "values", "seq", "boot", "flags", "stat", "period_s", "device", "unit"))
-
-
-class _Faulty(dict[str, Any]):
-    """An object that named keys twice, or has more fields than are read (then it is empty)."""
-
-    repeated: frozenset[str] = frozenset()
-    fields: int = 0
 
 
 def decode_json(payload: bytes) -> Decoded:
@@ -47,7 +34,7 @@ def decode_json(payload: bytes) -> Decoded:
         DecodeRefused: the payload as a whole; words `empty size encoding json depth not_finite too_many_fields
             too_many_records type`.
     """
-    document, escaped = _parse(payload)
+    document, escaped = parse_json(payload)
     objects = document if isinstance(document, list) else [document]
     if len(objects) > MAX_OBJECTS:
         raise DecodeRefused("too_many_records", f"{len(objects)} objects; the most is {MAX_OBJECTS}")
@@ -59,7 +46,7 @@ def decode_json(payload: bytes) -> Decoded:
     for index, entry in enumerate(objects):
         where = f"[{index}]" if isinstance(document, list) else ""
         try:
-            _check_nesting(entry, 2 if where else 1)
+            check_nesting(entry, 2 if where else 1)
             _object(entry, where, escaped, decoded)
         except DecodeRefused as refused:
             decoded.refused.append(RefusedItem(refused.word, refused.detail))
@@ -68,78 +55,12 @@ def decode_json(payload: bytes) -> Decoded:
     return decoded
 
 
-def _parse(payload: bytes) -> tuple[Any, bool]:
-    """The document, and whether it has \\u escapes (which may hide half of a surrogate pair)."""
-    if not payload:
-        raise DecodeRefused("empty", "zero bytes")
-    oversize = len(payload) > MAX_BYTES
-    too_large = DecodeRefused("size", f"{len(payload)} bytes; the most is {MAX_BYTES}")
-    if len(payload) > MAX_BYTES_TO_EXPLAIN:
-        raise too_large
-    try:
-        text = payload.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
-    except RecursionError as error:
-        raise DecodeRefused("depth", f"nested deeper than {MAX_DEPTH}") from error
-    except UnicodeDecodeError as error:
-        raise too_large if oversize else DecodeRefused("encoding", f"not UTF-8 at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        # What is too large may have been cut on its way.
-        raise too_large if oversize else DecodeRefused("json", f"{error.msg} at character {error.pos}") from error
-    if oversize:
-        _check_nesting(document, 1)
-        raise too_large
-    return document, "\\u" in text
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > MAX_FIELDS:
-        oversized = _Faulty()
-        oversized.fields = len(pairs)
-        return oversized
-    plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
-    marked = _Faulty(plain)
-    counts = Counter(key for key, _ in pairs)
-    marked.repeated = frozenset(key for key, count in counts.items() if count > 1)
-    return marked
-
-
-def _integer(text: str) -> int:
-    # Python refuses to convert very long digit strings; anything over 20 characters is beyond 64 bits in any case, and
-    # must cost only the value it stands for.
-    return int(text) if len(text) <= 20 else 2**64
-
-
-def _check_nesting(entry: Any, depth: int) -> None:
-    """Depth of what is at `depth` itself, and the number of fields of every object in it."""
-    level = [entry] if isinstance(entry, dict | list) else []
-    while level:
-        if depth > MAX_DEPTH:
-            raise DecodeRefused("depth", f"nested deeper than {MAX_DEPTH}")
-        deeper: list[Any] = []
-        for node in level:
-            if isinstance(node, _Faulty) and node.fields:
-                raise DecodeRefused("too_many_fields", f"an object has {node.fields} fields; the most is {MAX_FIELDS}")
-            children = node.values() if isinstance(node, dict) else node
-            deeper.extend(child for child in children if isinstance(child, dict | list))
-        level, depth = deeper, depth + 1
-
-
-def _check_surrogates(document: Any) -> None:
-    try:
-        json.dumps(document, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DecodeRefused("encoding", "a string has half of a surrogate pair") from error
-
-
 def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
     if not isinstance(entry, dict):
         raise DecodeRefused("type", f"{where or 'payload'} is not an object")
     if escaped:
-        _check_surrogates([item for item in entry.items() if item[0] not in ("values", "flags")])
-    if isinstance(entry, _Faulty):
+        check_surrogates([item for item in entry.items() if item[0] not in ("values", "flags")])
+    if isinstance(entry, FaultyObject):
         raise DecodeRefused("duplicate_key", f"{where}{'.' if where else ''}{min(entry.repeated)} stands twice")
     unknown = [key for key in entry if key not in _FIELDS]
     if unknown:
@@ -158,7 +79,7 @@ def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
     for name, value in values.items():
         try:
             if escaped:
-                _check_surrogates((name, value, flags.get(name)))
+                check_surrogates((name, value, flags.get(name)))
             _check_once(name, values, flags)
             metric, channel = _metric(name)
             number = _number(name, value)
@@ -226,7 +147,7 @@ def _mapping(entry: dict[str, Any], field: str) -> dict[str, Any]:
 
 def _check_once(name: str, values: dict[str, Any], flags: dict[str, Any]) -> None:
     for field, mapping in (("values", values), ("flags", flags)):
-        if isinstance(mapping, _Faulty) and name in mapping.repeated:
+        if isinstance(mapping, FaultyObject) and name in mapping.repeated:
             raise DecodeRefused("duplicate_key", f"{field}.{name[:80]} stands twice")
 
 

@@ -42,11 +42,35 @@ class DeviceHealth(NamedTuple):
     battery_percent: float | None = None
 
 
+class Unreadable(NamedTuple):
+    """A named value that is no number (a door, a text). It costs nothing unless its name stands for one of our
+    metrics; then it is refused with this word and detail."""
+
+    name: str
+    word: str
+    detail: str
+
+
+class Frame(NamedTuple):
+    """The bytes of a LoRaWAN uplink, for a codec that reads them where the network has not done so."""
+
+    payload: bytes
+    port: int
+
+
 @dataclass(slots=True)
 class Decoded:
     """All of a payload. In formats of other networks `Item.device` is that network's own name of the device (MN, device
-    EUI, edge node) and `Item.metric` may be a name as sent; both are mapped by the policy before admission."""
+    EUI, edge node) and `Item.metric` may be a name as sent; both are mapped by the policy before admission.
+
+    `frame` goes with `sender`, an item without name and value that has the message's device, time and sequence.
+    `notes` say what of the payload was passed over, for people.
+    """
 
     items: list[Item] = field(default_factory=list)
     refused: list[RefusedItem] = field(default_factory=list)
     health: DeviceHealth | None = None
+    unreadable: list[Unreadable] = field(default_factory=list)
+    frame: Frame | None = None
+    sender: Item | None = None
+    notes: list[str] = field(default_factory=list)

@@ -1,7 +1,8 @@
 """Who may connect and what he may do: accounts with random passwords, and grants by full topic.
 
 A device's user name and client id are `{mine}.{device}`; it may write its own `up`, `up/senml`, `up/hj212`,
-`activity` and read its own `down`. A service account may read and write everything under `mines/`.
+`activity` and read its own `down`. A bridge's account may read and write the topics of its network and nothing else. A
+service account may read and write everything under `mines/` and the networks' topics.
 Passwords are kept as PBKDF2-SHA512 in the form mosquitto reads, so that one record serves both brokers. They are made
 by us with 192 random bits, so the low iteration count takes nothing from their strength.
 """
@@ -23,10 +24,14 @@ from greenmine.core.identifier import is_identifier
 _ITERATIONS = 101
 WRITE_SUFFIXES = ("up", "up/senml", "up/hj212", "activity")
 READ_SUFFIXES = ("down",)
+BRIDGE_TREES: Mapping[str, str] = {"chirpstack": "application/", "tts": "v3/", "sparkplug": "spBv1.0/"}
+"""What the topics of each bridged network begin with."""
+SERVICE_TREES = ("mines/", *BRIDGE_TREES.values())
 
 
 class Account(NamedTuple):
-    """An MQTT account. For a service, `mine` and `device` are empty."""
+    """An MQTT account. For a service, `mine` and `device` are empty; for a bridge `mine` is empty and `device` is its
+    network, one of `BRIDGE_TREES`."""
 
     name: str
     mine: str
@@ -35,8 +40,16 @@ class Account(NamedTuple):
 
     @property
     def is_service(self) -> bool:
-        """Whether this is a part of greenmine or a bridge, not a device."""
+        """Whether this is a part of greenmine, not a device or a bridge."""
         return not self.device
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """What every topic begins with that a service or a bridge may read and write; a device has none."""
+        if self.is_service:
+            return SERVICE_TREES
+        tree = "" if self.mine else BRIDGE_TREES.get(self.device, "")
+        return (tree,) if tree else ()
 
 
 class Action(StrEnum):
@@ -115,7 +128,7 @@ class Gate:
     def replace(self, accounts: Iterable[Account]) -> None:
         """Use these accounts from now on; open connections of revoked ones lose every grant at once."""
         known = {account.name: account for account in accounts}
-        grants = {a.name: granted_topics(a.mine, a.device) for a in known.values() if not a.is_service}
+        grants = {a.name: granted_topics(a.mine, a.device) for a in known.values() if a.mine}
         with self._lock:
             before, self._accounts = self._accounts, known
             self._write = {name: frozenset(grant[0]) for name, grant in grants.items()}
@@ -144,7 +157,7 @@ class Gate:
         account = self._accounts.get(user or "")
         if account is None:
             return False
-        if account.is_service:
-            return topic.startswith("mines/")
+        if not account.mine:
+            return topic.startswith(account.trees)
         granted = self._write if action is Action.WRITE else self._read
         return topic in granted.get(account.name, frozenset())  # another thread may be replacing the accounts

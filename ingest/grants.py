@@ -22,8 +22,9 @@ def write_mosquitto_files(folder: Path, accounts: Iterable[Account]) -> tuple[Pa
 
 
 def _acl(account: Account) -> str:
-    if account.is_service:
-        return f"user {account.name}\ntopic readwrite mines/#\ntopic read $SYS/#\n\n"
+    if not account.mine:
+        trees = "".join(f"topic readwrite {tree}#\n" for tree in account.trees)
+        return f"user {account.name}\n{trees}" + ("topic read $SYS/#\n\n" if account.is_service else "\n")
     writes, reads = granted_topics(account.mine, account.device)
     lines = [f"user {account.name}", *(f"topic write {t}" for t in writes), *(f"topic read {t}" for t in reads)]
     return "\n".join(lines) + "\n\n"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from greenmine.ingest.decode_json import MAX_BYTES, MAX_FIELDS, MAX_OBJECTS
+from greenmine.ingest.decode_json import MAX_OBJECTS
+from greenmine.ingest.strict_json import MAX_BYTES, MAX_FIELDS
 
 _INT64 = 2**63
 _LONGEST_BOOT = 64

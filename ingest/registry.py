@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
+from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.reading import Series
+from greenmine.policy.codec import Codec
 from greenmine.policy.model import Device, MetricSetting, Policy
 
 
@@ -17,7 +20,7 @@ class DeviceEntry(NamedTuple):
     settings: Mapping[tuple[str, str, str, int], MetricSetting]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Registry:
     """All registered devices by (mine, device), and each mine's tolerance for clocks that are ahead (ns)."""
 
@@ -26,13 +29,37 @@ class Registry:
     addresses: Mapping[tuple[str, str], tuple[str, str] | None] = field(default_factory=dict)
     """(`dev_eui`, `mn` or `edge`; the address) to (mine, device), or to None where two devices claim one address.
     Device EUIs are in lower case."""
+    codecs: Mapping[tuple[str, str], Codec] = field(default_factory=dict)
+    """How the values of devices that do not speak our own format become ours, by (mine, device)."""
+
+    @cached_property
+    def edge_nodes(self) -> frozenset[str]:
+        """Sparkplug edge nodes (`group/edge`) that are a device of ours or have one behind them."""
+        return frozenset("/".join(name.split("/")[:2]) for kind, name in self.addresses if kind == "edge")
+
+    def device_at(self, network: str, address: str) -> tuple[str, str]:
+        """Mine and device of an address: `dev_eui` (lower case), `mn` or `edge`.
+
+        Raises:
+            DecodeRefused: `ambiguous_address`; as UnknownAddress, `unknown_address`.
+        """
+        if (network, address) not in self.addresses:
+            raise UnknownAddress(network, address)
+        found = self.addresses[network, address]
+        if found is None:
+            raise DecodeRefused("ambiguous_address", f"{network} {address!r} is claimed by more than one device")
+        return found
 
     @classmethod
-    def of(cls, policies: Iterable[Policy]) -> Registry:
-        """The registry that these policies describe."""
+    def of(
+        cls, policies: Iterable[Policy], approvals: Mapping[tuple[str, str], tuple[str, str]] | None = None
+    ) -> Registry:
+        """The registry that these policies describe, and what people approved beside them: an address that a policy
+        names is the policy's, and an approval of a device that no policy names any more does nothing."""
         devices: dict[tuple[str, str], DeviceEntry] = {}
         ahead: dict[str, int] = {}
         addresses: dict[tuple[str, str], tuple[str, str] | None] = {}
+        codecs: dict[tuple[str, str], Codec] = {}
         for policy in policies:
             mine = policy.mine.id
             ahead[mine] = policy.quality.max_ahead * 1_000_000_000
@@ -41,14 +68,31 @@ class Registry:
                 settings.setdefault(series.device, {})[series[2:]] = setting
             for device in policy.devices:
                 devices[mine, device.id] = DeviceEntry(device.gateway, settings.get(device.id, {}))
+                if device.codec is not None:
+                    codecs[mine, device.id] = policy.codecs[device.codec]
                 for address in _addresses(device):
                     addresses[address] = None if address in addresses else (mine, device.id)
-        return cls(devices, ahead, addresses)
+        for approved, named in (approvals or {}).items():
+            if named in devices:
+                addresses.setdefault(approved, named)
+        return cls(devices, ahead, addresses, codecs)
 
     def setting(self, series: Series) -> MetricSetting | None:
         """How a series is registered, or None."""
         entry = self.devices.get((series.mine, series.device))
         return entry.settings.get(series[2:]) if entry else None
+
+
+def subscribed_topics(policies: Iterable[Policy]) -> list[str]:
+    """The filters that bring in what these policies' devices send: our own tree, and that of each network in which one
+    has an address."""
+    addresses = [device.address for policy in policies for device in policy.devices if device.address is not None]
+    found = ["mines/#"]
+    if any(address.dev_eui is not None for address in addresses):
+        found += ["application/+/device/+/event/up", "v3/+/devices/+/up"]
+    if any(address.edge is not None for address in addresses):
+        found.append("spBv1.0/#")
+    return found
 
 
 def _addresses(device: Device) -> Iterator[tuple[str, str]]:

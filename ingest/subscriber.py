@@ -28,7 +28,7 @@ from greenmine.ingest.record import Record, RecordFlag, RecordKind, arrival_flag
 
 log = structlog.get_logger(__name__)
 
-TOPICS = "mines/#"
+TOPICS = ("mines/#",)
 KEPT_BYTES = 256 * 1024 + 1
 """Of a payload: one byte over what any decoder takes, so that a cut one is refused for its size."""
 KEEPALIVE_S = 30
@@ -81,10 +81,12 @@ class Subscriber:
         writer: JournalWriter,
         on_link: Callable[[bool], None],
         ca_file: str | None = None,
+        topics: Sequence[str] = TOPICS,
     ) -> None:
         self._url = url
         self._writer = writer
         self._on_link = on_link
+        self._topics = tuple(topics)
         self._lock = threading.Lock()
         self._generation = 0
         self._stopping = False
@@ -159,14 +161,14 @@ class Subscriber:
         if flags.session_present and self._has_subscribed:
             self._link(True)
         else:
-            client.subscribe(TOPICS, qos=1)
+            client.subscribe([(topic, 1) for topic in self._topics])
 
     def _subscribed(
         self, _: mqtt.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None
     ) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
-            self.refusal = f"the broker refuses the subscription to {TOPICS}: {', '.join(refused)}"
+            self.refusal = f"the broker refuses the subscription to {' '.join(self._topics)}: {', '.join(refused)}"
             log.error("subscriber: subscription refused", reasons=refused)
         self._has_subscribed = not refused
         self._link(not refused)

@@ -15,7 +15,9 @@ from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.pipeline.identities import Recent
+from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
 from greenmine.store.audit import AuditEntry
@@ -105,6 +107,17 @@ class NoticeState(NamedTuple):
     detail: str
 
 
+class StaleSpan(NamedTuple):
+    """Stored readings whose calibrated value has to be computed anew: of a device, or of one metric of it.
+    `end_ns` None is open."""
+
+    mine: str
+    device: str
+    metric: str | None
+    start_ns: int
+    end_ns: int | None
+
+
 class PolicyActivation(NamedTuple):
     """A policy that became active (or, with `canonical` empty, a mine that left)."""
 
@@ -162,7 +175,12 @@ class Effects:
     transitions: list[Transition] = field(default_factory=list)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    waiting: dict[WaitingKey, WaitingDevice | None] = field(default_factory=dict)
+    muted: dict[WaitingKey, tuple[int, str] | None] = field(default_factory=dict)
+    waiting_evicted: int | None = None
+    recalibrations: list[StaleSpan] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

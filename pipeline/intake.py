@@ -8,18 +8,21 @@ from typing import Any
 
 from greenmine.core.account import Account
 from greenmine.core.act import ActResult
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.latest import Change
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit
-from greenmine.ingest.decode_json import MAX_PERIOD_S, decode_json
+from greenmine.ingest.decode_json import MAX_PERIOD_S
 from greenmine.ingest.decoded import Decoded, Item
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
+from greenmine.ingest.sparkplug import sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
 from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
+from greenmine.pipeline.formats import Formats, Understood
 from greenmine.pipeline.ordinary import Ordinary
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
+from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.store.columns import Odd
 
@@ -37,16 +40,19 @@ class Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past) -> None:
+    def __init__(self, state: JudgeState, watch: Watch, past: Past, waiting: WaitingList) -> None:
         self._state = state
         self._watch = watch
         self._past = past
+        self._waiting = waiting
         self._ordinary = Ordinary(state, watch)
+        self._formats = Formats(state)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         """A message from the broker."""
         outcome: list[Admitted | DecodeRefused] = []
+        understood: Understood | None = None
         try:
             topic = self._checked_topic(stored)
             if topic is None:
@@ -57,19 +63,23 @@ class Intake:
                     for reading in late:
                         self.late(reading, self._state.series[reading.series], stored.id, batch, fx, Way.LIVE)
                     return
-            decoded = decode_json(stored.record.payload)
+            understood = self._formats.read(topic, stored, batch, fx, live=True)
         except DecodeRefused as refused:
             outcome.append(refused)
         else:
-            outcome = self._admitted(decoded, topic, batch.received_ns)
+            outcome = self._admitted(understood, batch.received_ns)
+            if understood.mine:
+                self._waiting.own_topic(understood.mine, understood.device, understood.decoded.items, stored, batch, fx)
         for one in outcome:
             fx.count(received=1)
             if isinstance(one, DecodeRefused):
                 self._dead(stored, one, batch.clock_ns, fx)
+                if isinstance(one, UnknownAddress):
+                    self._waiting.unknown(one, stored, batch, fx)
             else:
                 self._take(one, stored.id, batch, fx, Way.LIVE)
         if self.show_messages:
-            fx.changes.append(Change("message", _seen_message(stored.record, batch, outcome)))
+            fx.changes.append(Change("message", _seen_message(stored.record, batch, understood, outcome)))
 
     def imported(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         """Rows of a file: admitted and identified like any reading, but never shown to conditions; an import of old
@@ -107,9 +117,9 @@ class Intake:
     def _replay_one(self, stored: StoredRecord, dead: int, batch: Batch, fx: Effects, tally: dict[str, int]) -> None:
         try:
             topic = self._checked_topic(stored)
-            outcome = (
-                [] if topic is None else self._admitted(decode_json(stored.record.payload), topic, batch.received_ns)
-            )
+            outcome = []
+            if topic is not None:
+                outcome = self._admitted(self._formats.read(topic, stored, batch, fx, live=False), batch.received_ns)
         except DecodeRefused as refused:
             outcome = [refused]
         refusals = [one for one in outcome if isinstance(one, DecodeRefused)]
@@ -155,27 +165,26 @@ class Intake:
         topic = parse_topic(record.source)
         if flags & RecordFlag.DENIED:
             raise DecodeRefused("denied", f"account {record.client!r} may not publish on this topic")
+        if topic.kind is TopicKind.SPARKPLUG and sparkplug_topic(record.source) is None:
+            return None  # the state of a host, which is always retained
         if flags & RecordFlag.RETAIN:
             raise DecodeRefused(
                 "retained_telemetry", "a retained reading is of no known time of receipt; do not retain"
             )
-        if topic.kind in (TopicKind.ACTIVITY, TopicKind.DOWN):
-            return None
-        if topic.kind is not TopicKind.UP:
-            raise DecodeRefused("format_not_supported", f"no decoder for {topic.kind.value} is installed")
-        return topic
+        return None if topic.kind in (TopicKind.ACTIVITY, TopicKind.DOWN) else topic
 
-    def _admitted(self, decoded: Decoded, topic: Topic, received_ns: int) -> list[Admitted | DecodeRefused]:
+    def _admitted(self, understood: Understood, received_ns: int) -> list[Admitted | DecodeRefused]:
+        mine, device, decoded = understood
         outcome: list[Admitted | DecodeRefused] = [DecodeRefused(r.word, r.detail) for r in decoded.refused]
         for item in decoded.items:
             try:
-                outcome.append(admit(item, topic.mine, topic.device, self._state.registry, received_ns))
+                outcome.append(admit(item, mine, device, self._state.registry, received_ns))
             except DecodeRefused as refused:
                 outcome.append(refused)
         return outcome
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
-        reading = admitted.reading
+        reading = self._state.devices.calibrations.applied(admitted.reading)
         if admitted.quarantine or reading.value is None:
             fx.count(quarantined=1)
             fx.quarantined.append(Quarantined(batch.clock_ns, record_id, reading, admitted.quarantine))
@@ -274,12 +283,29 @@ def _damaged() -> DecodeRefused:
     return DecodeRefused("journal_checksum", "the journal's record does not fit its checksum")
 
 
-def _seen_message(record: Record, batch: Batch, outcome: list[Admitted | DecodeRefused]) -> dict[str, object]:
+def _named(source: str) -> tuple[str, str, str]:
+    """Mine and device as far as the topic names them, and the format."""
+    try:
+        topic = parse_topic(source)
+    except DecodeRefused:
+        levels = source.split("/")
+        return (levels[1], levels[2], "") if len(levels) > 2 else ("", "", "")
+    return topic.mine, topic.device, "json" if topic.kind is TopicKind.UP else topic.kind.value.removeprefix("up/")
+
+
+def _seen_message(
+    record: Record, batch: Batch, understood: Understood | None, outcome: list[Admitted | DecodeRefused]
+) -> dict[str, object]:
     """What `tail` shows of a message."""
+    mine, device, format_ = _named(record.source)
+    decoded = Decoded() if understood is None else understood.decoded
     return {
         "received_ns": batch.received_ns,
-        "mine": levels[1] if len(levels := record.source.split("/")) > 2 else "",
-        "device": levels[2] if len(levels) > 2 else "",
+        "mine": mine or (understood.mine if understood else ""),
+        "device": device or (understood.device if understood else ""),
+        "format": format_,
+        "health": None if decoded.health is None else decoded.health._asdict(),
+        "notes": decoded.notes,
         "topic": record.source,
         "client": record.client,
         "payload": record.payload[:2000].decode("utf-8", "replace"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Series
+from greenmine.policy.check_codecs import codec_errors, codec_warnings
 from greenmine.policy.check_rules import rule_errors, rule_warnings
 from greenmine.policy.explain import nearest
 from greenmine.policy.merge import KEYED_LISTS
@@ -38,6 +39,7 @@ def check_policy(policy: Policy) -> list[Finding]:
         *_region_errors(policy),
         *_device_errors(policy),
         *_series_errors(policy),
+        *codec_errors(policy),
         *rule_errors(policy),
         *_quality_errors(policy),
         *_model_errors(policy),
@@ -47,7 +49,7 @@ def check_policy(policy: Policy) -> list[Finding]:
 
 def policy_warnings(policy: Policy) -> list[Finding]:
     """What is allowed and probably not meant."""
-    return [*_device_warnings(policy), *rule_warnings(policy)]
+    return [*_device_warnings(policy), *codec_warnings(policy), *rule_warnings(policy)]
 
 
 def _repeated_ids(policy: Policy) -> Iterator[Finding]:

@@ -79,7 +79,7 @@ _PATTERNS = {
     "^[0-9]{6}$": "{given} is not a region code; write its six digits in quotes",
     "^[0-9a-fA-F]{16}$": "{given} is not a DevEUI; write its 16 hexadecimal digits in quotes",
     "^[0-9A-Za-z_]{1,24}$": "{given} is not an HJ 212 MN; write 1 to 24 letters and digits in quotes",
-    "^[^/+#]": "{given} is not a Sparkplug address; write group/edge",
+    "^[^/+#]": "{given} is not a Sparkplug address; write group/edge or group/edge/device",
     "_]{0,62}$": "{given} is not a principle; write a-z, 0-9 and _, as light_scattering",
     "^[^@": "{given} is not one e-mail address; write name@host",
 }

@@ -6,47 +6,40 @@ The models check what can be seen inside one value or one section; `policy.check
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import date, datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from greenmine.core.alert import Severity
-from greenmine.core.identifier import IDENTIFIER_PATTERN
 from greenmine.core.metric import METRICS, SensorKind
 from greenmine.core.quality import UNUSABLE_FOR_CONDITIONS, flag_names
 from greenmine.core.reading import Series
-from greenmine.core.unit import convertible, is_unit
+from greenmine.core.unit import convertible
+from greenmine.policy.codec import Codec
 from greenmine.policy.duration import Seconds
+from greenmine.policy.section import Channel as Channel
+from greenmine.policy.section import Identifier as Identifier
+from greenmine.policy.section import MetricName as MetricName
+from greenmine.policy.section import Number as Number
+from greenmine.policy.section import Section as Section
+from greenmine.policy.section import UnitName as UnitName
+from greenmine.policy.section import whole_number
 
-Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN, strict=True)]
-Channel = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$", strict=True)]
 SecretRef = Annotated[str, StringConstraints(pattern=r"^secret:[A-Za-z0-9_.-]{1,64}$", strict=True)]
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-def _known_metric(name: str) -> str:
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; known are: {', '.join(METRICS)}")
-    return name
-
-
-def _known_unit(unit: str) -> str:
-    if not is_unit(unit):
-        raise ValueError(f"unknown unit {unit!r}")
-    return unit
+@cache
+def _zones() -> frozenset[str]:
+    # Asking walks the whole database of time zones on disk, which takes longer than reading a policy.
+    return frozenset(available_timezones())
 
 
 def _known_zone(zone: str) -> str:
-    if zone not in available_timezones():
+    if zone not in _zones():
         raise ValueError(f"unknown time zone {zone!r}; use an IANA name such as Asia/Shanghai")
     return zone
 
@@ -60,26 +53,10 @@ def _iso_date(value: Any) -> Any:
     return value
 
 
-def _whole_number(value: Any) -> Any:
-    # true and 1.0 are equal to 1 in Python, and so pass as the literal 1.
-    if type(value) is not int:
-        raise ValueError("must be a whole number without quotes")
-    return value
-
-
-Number = Annotated[float, Field(strict=True), AfterValidator(_finite)]
-MetricName = Annotated[str, Field(strict=True), AfterValidator(_known_metric)]
-UnitName = Annotated[str, Field(strict=True), AfterValidator(_known_unit)]
 Longitude = Annotated[Number, Field(ge=-180, le=180)]
 Latitude = Annotated[Number, Field(ge=-90, le=90)]
 Position = tuple[Longitude, Latitude]
 """Longitude and latitude in degrees, WGS 84."""
-
-
-class Section(BaseModel):
-    """Base of all parts: immutable, and unknown keys are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Text(Section):
@@ -102,8 +79,8 @@ class MineInfo(Section):
     region: Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$", strict=True)]
     timezone: Annotated[str, Field(strict=True), AfterValidator(_known_zone)]
     location: Position
-    noise_class: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole_number)]
-    air_grade: Annotated[Literal[1, 2], BeforeValidator(_whole_number)]
+    noise_class: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(whole_number)]
+    air_grade: Annotated[Literal[1, 2], BeforeValidator(whole_number)]
     permit: Annotated[str, StringConstraints(max_length=64, strict=True)] | None = None
 
     @property
@@ -155,11 +132,13 @@ class Address(Section):
 
 
 class Device(Section):
-    """A device that publishes, with its sensors. `gateway` names the device that speaks for it."""
+    """A device that publishes, with its sensors. `gateway` names the device that speaks for it, `codec` how its values
+    become ours where it does not speak our own format."""
 
     id: Identifier
     name: Text | None = None
     address: Address | None = None
+    codec: Identifier | None = None
     gateway: Identifier | None = None
     position: Position | None = None
     sensors: list[Sensor] = Field(default_factory=list)
@@ -316,6 +295,7 @@ class Policy(Section):
     mine: MineInfo
     valid_from: Annotated[date, BeforeValidator(_iso_date)]
     devices: list[Device] = Field(default_factory=list)
+    codecs: dict[Identifier, Codec] = Field(default_factory=dict)
     standards: list[Annotated[str, StringConstraints(min_length=1, max_length=100, strict=True)]] = Field(
         default_factory=list
     )

@@ -13,7 +13,8 @@ _T = schema.device_account
 
 
 class DeviceAccount(NamedTuple):
-    """An account; for services `mine` and `device` are empty."""
+    """An account; for services `mine` and `device` are empty, for bridges `mine` is and `device` is
+    the network."""
 
     name: str
     mine: str

@@ -17,6 +17,7 @@ from greenmine.ingest.commissioning import CommissioningLog
 from greenmine.web import (
     api,
     api_acts,
+    api_devices,
     assets,
     page_alerts,
     page_commissioning,
@@ -61,7 +62,7 @@ def create_app(
     app.state.secure_cookies = secure_cookies
     app.state.hub = stream.LiveHub(heartbeat_s)
     app.state.commissioning = CommissioningLog()
-    for room in (api.router, api_acts.router, page_commissioning.api_router, stream.router):
+    for room in (api.router, api_acts.router, api_devices.router, page_commissioning.api_router, stream.router):
         app.include_router(room, prefix="/api/v1", dependencies=[Depends(api_session)])
     for open_to_all in (probes, assets, page_login):
         app.include_router(open_to_all.router)

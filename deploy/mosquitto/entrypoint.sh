@@ -23,7 +23,8 @@ mosquitto_passwd -U "$RUN/service"
 merge() {
     cat "$RUN/service" "$ACCOUNTS/passwords" > "$RUN/passwords.new"
     {
-        printf 'user %s\ntopic readwrite mines/#\ntopic read $SYS/#\n\n' "$SERVICE"
+        printf 'user %s\ntopic readwrite mines/#\ntopic readwrite application/#\ntopic readwrite v3/#\n' "$SERVICE"
+        printf 'topic readwrite spBv1.0/#\ntopic read $SYS/#\n\n'
         cat "$ACCOUNTS/acl"
     } > "$RUN/acl.new"
     mv "$RUN/passwords.new" "$RUN/passwords"

@@ -115,7 +115,7 @@ class TestOneByOne:
             (message(entry(START_NS, {"pm10": 5}), flags=RecordFlag.RETAIN), "retained_telemetry"),
             (message(entry(START_NS, {"pm10": 5}), flags=RecordFlag.DENIED, client="other.dust"), "denied"),
             (message(entry(START_NS, {"pm10": 5}), flags=RecordFlag.BAD_TOPIC), "topic_encoding"),
-            (message(entry(START_NS, {"pm10": 5}), kind="up/senml"), "format_not_supported"),
+            (message(entry(START_NS, {"pm10": 5}), kind="up/senml"), "senml_not_array"),
             (message(entry(START_NS, {"pm10": 5}), "Dust_1"), "device_id_charset"),
             (Record(RecordKind.MESSAGE, "x" * 1000, b"", "c" * 1000), "topic_too_long"),
         ],

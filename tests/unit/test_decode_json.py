@@ -15,8 +15,9 @@ from greenmine.core.errors import DecodeRefused
 from greenmine.core.metric import METRICS
 from greenmine.core.quality import HJ212_LETTERS, Quality
 from greenmine.core.unit import UNITS, convertible
-from greenmine.ingest.decode_json import MAX_BYTES, MAX_BYTES_TO_EXPLAIN, MAX_FIELDS, MAX_OBJECTS, decode_json
+from greenmine.ingest.decode_json import MAX_OBJECTS, decode_json
 from greenmine.ingest.decoded import Decoded, Item
+from greenmine.ingest.strict_json import MAX_BYTES, MAX_BYTES_TO_EXPLAIN, MAX_FIELDS
 
 TS = 1_767_225_600_000
 TIME_NS = TS * 1_000_000

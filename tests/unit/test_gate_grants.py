@@ -125,6 +125,37 @@ def test_a_service_has_everything_under_mines(gate: Gate) -> None:
             assert not gate.allows("greenmine-ingest", action, topic)
 
 
+@pytest.mark.parametrize(
+    ("network", "own"),
+    [
+        ("chirpstack", "application/a1/device/a84041b2c1841f3d/event/up"),
+        ("tts", "v3/mine-soil@ttn/devices/soil07/up"),
+        ("sparkplug", "spBv1.0/mine-a/NBIRTH/gw01"),
+    ],
+)
+def test_a_bridge_has_its_networks_topics_and_no_others(network: str, own: str) -> None:
+    bridge = Account("lora-1", "", network, hash_password("x"))
+    gate = Gate([bridge, D1])
+    assert not bridge.is_service
+    for action in Action:
+        assert gate.allows("lora-1", action, own)
+        others = {"application/x", "v3/x", "spBv1.0/x"} - {own.split("/")[0] + "/x"}
+        for topic in (*others, "mines/m1/d1/up", "mines/#", "#", "$SYS/#", own.split("/")[0], f"/{own}"):
+            assert not gate.allows("lora-1", action, topic)
+        assert not gate.allows("m1.d1", action, own)
+
+
+def test_an_account_of_an_unknown_network_has_nothing() -> None:
+    gate = Gate([Account("odd", "", "zigbee", hash_password("x"))])
+    for topic in ("zigbee/x", "mines/m1/d1/up", "application/x", ""):
+        assert not gate.allows("odd", Action.WRITE, topic)
+
+
+def test_the_acl_of_a_bridge_is_its_networks_tree(tmp_path: Path) -> None:
+    _, acl = write_mosquitto_files(tmp_path, [Account("gw", "", "sparkplug", "$7$1$c2FsdA==$aGFzaA==")])
+    assert acl.read_text() == "user gw\ntopic readwrite spBv1.0/#\n\n"
+
+
 def test_nobody_has_nothing(gate: Gate) -> None:
     for user in (None, "", "m1.d9", "greenmine"):
         for action in Action:
@@ -137,7 +168,8 @@ def test_no_device_writes_for_another(mine: str, name: str, other_mine: str, oth
     granted = Gate([one, device(other_mine, other)]).allows(
         one.name, Action.WRITE, f"mines/{other_mine}/{other}/{kind.value}"
     )
-    assert granted == ((mine, name) == (other_mine, other) and kind is not TopicKind.DOWN)
+    ours = kind is not TopicKind.DOWN and not kind.is_bridged
+    assert granted == ((mine, name) == (other_mine, other) and ours)
 
 
 def test_a_devices_account_cannot_be_named_like_a_service() -> None:
@@ -236,7 +268,8 @@ def test_the_files_grant_every_topic_in_full(tmp_path: Path) -> None:
         f"greenmine-ingest:{SERVICE.password_hash}\nm1.d1:{D1.password_hash}\n"
     )  # fmt: skip
     assert acl.read_text() == (
-        "user greenmine-ingest\ntopic readwrite mines/#\ntopic read $SYS/#\n\n"
+        "user greenmine-ingest\ntopic readwrite mines/#\ntopic readwrite application/#\ntopic readwrite v3/#\n"
+        "topic readwrite spBv1.0/#\ntopic read $SYS/#\n\n"
         "user m1.d1\ntopic write mines/m1/d1/up\ntopic write mines/m1/d1/up/senml\ntopic write mines/m1/d1/up/hj212\n"
         "topic write mines/m1/d1/activity\ntopic read mines/m1/d1/down\n\n"
     )

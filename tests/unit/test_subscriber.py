@@ -258,7 +258,7 @@ def _reconnect(taker: Subscriber, link: Link) -> None:
     """As if the connection was lost, after everything that was to be sent is sent: packets leave in order, and a
     subscription is answered."""
     count = len(link.told)
-    taker._client.subscribe(subscriber_module.TOPICS, qos=1)
+    taker._client.subscribe([(topic, 1) for topic in subscriber_module.TOPICS])
     link.wait_for(lambda told: len(told) == count + 1)
     count = len(link.told)
     taker.acknowledge(())

@@ -43,8 +43,9 @@ class RefusalSeen(NamedTuple):
 
 @dataclass
 class Heard:
-    """What was heard of one device since the service started. `payload` is the beginning of its last message as text,
-    `topic` where it came, `health` signal and battery as far as the network tells them."""
+    """What is known of one device. `messages` and `refused` count since somebody looks; `payload` is the beginning of
+    its last message (empty where it was not listened to), `topic` where it came, `health` signal and battery as far as
+    the network tells them."""
 
     mine: str
     device: str

@@ -64,9 +64,9 @@ def findings(registered: Mapping[Series, Registered], heard: Heard | None, now_n
 
     Args:
         registered: its series in the policy; none of them for a device that no policy names, or a gateway.
-        heard: None where nothing came since the service started.
+        heard: None where nothing ever came.
     """
-    if heard is None or not heard.messages:
+    if heard is None:
         return [Finding(FindingKind.NEVER_HEARD)] if registered else []
     found = [*_of_device(registered, heard, now_ns)]
     for series in heard.samples:

@@ -7,8 +7,8 @@ from greenmine.ingest.refusal_advice import advice_for
 
 SENTENCES: dict[FindingKind, tuple[str, str]] = {
     FindingKind.NEVER_HEARD: (
-        "服务启动以来没有收到过数据。请检查供电、网络、MQTT 账号和主题。",
-        "Nothing has come since the service started. Check its power, network, MQTT account and topic.",
+        "从未收到过数据。请检查供电、网络、MQTT 账号和主题。",
+        "Nothing has ever come from it. Check its power, network, MQTT account and topic.",
     ),
     FindingKind.SERIES_NEVER_HEARD: (
         "{series} 已登记但没有收到。请检查传感器接线和字段名。",

@@ -57,7 +57,7 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     _SCOPE: ("scope",),
     _SENML: ("senml_must_understand", "senml_name", "senml_name_charset", "senml_name_len", "senml_no_value",
              "senml_not_array", "senml_record", "senml_scope", "senml_two_values", "senml_vd", "senml_version"),
-    _FRAME: ("crc", "length", "packet", "trailer", "timeout"),
+    _FRAME: ("crc", "length", "packet", "trailer", "timeout", "frame_short", "header"),
     _HJ_FIELD: ("cn", "qn", "qn_reuse"),
     _AUTH: ("auth", "mn"),
     _UNREGISTERED: ("unregistered", "unknown_address", "ambiguous_address"),

@@ -32,6 +32,8 @@ from greenmine.core.reading_store import InMemoryReadingStore, Selection
 from greenmine.core.user import Role, User
 from greenmine.policy.model import Policy
 from greenmine.web.app import create_app
+from greenmine.core.waiting import Network, WaitingDevice, WaitingKey, WaitingValue
+from greenmine.ingest.device_suggestion import suggest_device
 from greenmine.web.backend import Backend, Check
 from greenmine.web.stream import LiveHub
 
@@ -236,10 +238,11 @@ class FakeDesk:
     def __init__(self, board: FakeBoard, clock: ManualClock) -> None:
         self._board = board
         self._clock = clock
-        self._listeners: list[ChangeListener] = []
+        self._listeners: list[tuple[ChangeListener, Callable[[], Wants]]] = []
         self._answers: dict[tuple[str, str], tuple[Act, ActResult]] = {}
         self.acts: list[Act] = []
         self.fail: Exception | None = None
+        self.devices = FakeDevices()
 
     def submit(self, act: Act, timeout_s: float = 10.0) -> ActResult:
         """Judge an act; a key used again for another act is refused."""
@@ -252,19 +255,25 @@ class FakeDesk:
             return known[1]
         result = self._judge(act)
         self.acts.append(act)
+        if act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
+            self.devices.listed.pop(WaitingKey(Network(act.body["network"]), act.body["address"]), None)
         if act.idempotency_key:
             self._answers[(act.principal, act.idempotency_key)] = (act, result)
         return result
 
     def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
         """Be told of changes."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        entry = (listener, wanted)
+        self._listeners.append(entry)
+        return lambda: self._listeners.remove(entry)
 
     def tell(self, *changes: Change) -> None:
         """Tell the listeners."""
-        for listener in list(self._listeners):
-            listener(changes)
+        entries = [(listener, wanted()) for listener, wanted in list(self._listeners)]
+        messages = any(wants.messages for _, wants in entries)
+        told = [change for change in changes if messages or change.kind != "message"]
+        for listener, _ in entries:
+            listener(told)
 
     def hear(self, device: str, values: Mapping[str, float | None], ago_s: float = 7.0, **more: Any) -> None:
         """A message of a device of demo-pit, as the pipeline tells `tail` of it; `late_s` is how long it was on its
@@ -447,6 +456,35 @@ class FakeOperations:
         return {"done": operation}
 
 
+class FakeDevices:
+    """A waiting list in a dictionary; what is decided about takes effect at once."""
+
+    def __init__(self) -> None:
+        self.listed: dict[WaitingKey, WaitingDevice] = {}
+
+    def add(self, network: Network, address: str, mine: str = "", ago_s: float = 30.0, **more: Any) -> None:
+        """Somebody waits."""
+        last_ns = NOW_NS - int(ago_s * NS_PER_S)
+        values = tuple(WaitingValue(*one) for one in more.pop("values", ()))
+        sample = more.pop("sample", "")
+        device = WaitingDevice(network, address, mine, last_ns - 3 * HOUR_NS, last_ns, 181, 77, values, sample)
+        self.listed[device.key] = device
+
+    def waiting(self) -> list[WaitingDevice]:
+        """Heard last first."""
+        return sorted(self.listed.values(), key=lambda one: -one.last_seen_ns)
+
+    def waiting_one(self, network: Network, address: str) -> WaitingDevice:
+        """One of them."""
+        if (network, address) not in self.listed:
+            raise NotFound(f"{network.value} {address!r} is not on the waiting list")
+        return self.listed[WaitingKey(network, address)]
+
+    def suggestion(self, device: WaitingDevice) -> str:
+        """As the service guesses it."""
+        return suggest_device(device)
+
+
 @dataclasses.dataclass
 class World:
     """All fakes of one backend."""
@@ -457,11 +495,12 @@ class World:
     operations: FakeOperations
     readings: IndexedReadings
     clock: ManualClock
+    devices: FakeDevices = dataclasses.field(default_factory=FakeDevices)
 
     @property
     def backend(self) -> Backend:
         """What `create_app` is given."""
-        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock)
+        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock, devices=self.devices)
 
 
 def make_world(scene: str = "rest", hours: int = 0) -> World:
@@ -475,7 +514,7 @@ def make_world(scene: str = "rest", hours: int = 0) -> World:
     clock = ManualClock(NOW_NS)
     board = FakeBoard(policies)
     desk = FakeDesk(board, clock)
-    world = World(board, desk, FakeLogins(), FakeOperations(), IndexedReadings(), clock)
+    world = World(board, desk, FakeLogins(), FakeOperations(), IndexedReadings(), clock, desk.devices)
     if scene == "bare":
         return world
     for policy in policies:
@@ -492,8 +531,10 @@ def make_world(scene: str = "rest", hours: int = 0) -> World:
 
 
 def say_all(world: World) -> None:
-    """What devices of demo-pit send, good and bad, for the commissioning view; call it once the site runs."""
+    """What devices of demo-pit send, good and bad, for the commissioning view; call it once somebody looks there."""
     policy = world.board.policies()["demo-pit"]
+    for series in [series for series in world.board.newest if series.device == "dust-new"]:
+        del world.board.newest[series]
     for device in policy.devices[:-1]:
         series = [s for s in policy.series() if s.device == device.id]
         interval_s = min((policy.series()[s].interval for s in series), default=60)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from greenmine.core.latest import Latest
+from greenmine.core.quality import flag_names
 from greenmine.core.reading import Series
+from greenmine.core.waiting import WaitingDevice
 from greenmine.dashboards.build import device_path, device_title, series_title
 from greenmine.dashboards.panel import Words
 from greenmine.dashboards.shown import number_text, shown_digits, shown_unit, shown_value, unit_symbol
-from greenmine.ingest.commissioning import Heard
+from greenmine.ingest.commissioning import KEPT_VALUES, Heard, Sample
 from greenmine.ingest.commissioning_findings import (
     Finding,
     FindingKind,
@@ -49,12 +53,13 @@ class SeriesLine:
 
 @dataclass(frozen=True)
 class DeviceLook:
-    """One device of the view. `heard` is None where nothing came since the service started."""
+    """One device of the view. `heard` is None where nothing ever came; `waits` where it is on the waiting list."""
 
     device: str
     title: Words
     link: str
     registered: bool
+    waits: bool
     gateway: str
     heard: Heard | None
     payload: str
@@ -70,7 +75,7 @@ class DeviceLook:
         kinds = {finding.kind for finding in self.findings}
         if kinds & {FindingKind.REFUSED, FindingKind.SILENT}:
             return "late"
-        return "suspect" if kinds else "ok"
+        return "suspect" if kinds or not self.registered else "ok"
 
 
 def registered_of(policy: Policy) -> dict[str, dict[Series, Registered]]:
@@ -81,20 +86,47 @@ def registered_of(policy: Policy) -> dict[str, dict[Series, Registered]]:
     return found
 
 
-def device_looks(policy: Policy, heard: Mapping[str, Heard], now_ns: int, only: str | None = None) -> list[DeviceLook]:
+def with_known(
+    mine: str, heard: Mapping[str, Heard], latest: Iterable[Latest], waiting: Iterable[WaitingDevice]
+) -> dict[str, Heard]:
+    """What was heard since somebody looks, and of what did not come meanwhile the newest that is known."""
+    found = dict(heard)
+    for device in waiting:
+        if device.mine == mine and device.device and device.device not in found:
+            found[device.device] = Heard(
+                mine, device.device, received_ns=device.last_seen_ns, payload=device.sample
+            )  # fmt: skip
+    for item in latest:
+        series = item.series
+        one = found.setdefault(series.device, Heard(mine, series.device))
+        if series not in one.samples:
+            flags = tuple(flag_names(item.quality)) if item.quality else ()
+            one.samples[series] = deque([Sample(item.time_ns, item.value, flags, "")], KEPT_VALUES)
+        if not one.messages:
+            one.received_ns = max(one.received_ns, item.received_ns)
+    return found
+
+
+def device_looks(
+    policy: Policy,
+    heard: Mapping[str, Heard],
+    now_ns: int,
+    only: str | None = None,
+    waiting: Collection[str] = (),
+) -> list[DeviceLook]:
     """The devices of a mine in the order of its policy, then those that speak unregistered; `only` one of them."""
     registered = registered_of(policy)
     known = [device.id for device in policy.devices]
     strangers = sorted(heard.keys() - set(known))
     return [
-        _look(policy, device, registered.get(device, {}), heard.get(device), now_ns)
+        _look(policy, device, registered.get(device, {}), heard.get(device), now_ns, device in waiting)
         for device in (*known, *strangers)
         if only in (None, device)
     ]
 
 
 def _look(
-    policy: Policy, device: str, registered: Mapping[Series, Registered], heard: Heard | None, now_ns: int
+    policy: Policy, device: str, registered: Mapping[Series, Registered], heard: Heard | None, now_ns: int, waits: bool
 ) -> DeviceLook:
     entry = policy.device(device)
     payload = heard.payload if heard else ""
@@ -103,6 +135,7 @@ def _look(
         title=device_title(entry) if entry else Words.same(device),
         link=device_path(policy.mine.id, device) if entry else "",
         registered=entry is not None,
+        waits=waits,
         gateway=(entry.gateway or "") if entry else "",
         heard=heard,
         payload=payload[:SHOWN_PAYLOAD] + ("…" if len(payload) > SHOWN_PAYLOAD else ""),

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from greenmine.core.identifier import IDENTIFIER_PATTERN, is_identifier
 from greenmine.core.reading import Series
-from greenmine.ingest.commissioning import CommissioningLog
 from greenmine.web.api import MinePath, policy_of
-from greenmine.web.commissioning import device_looks
+from greenmine.web.commissioning import device_looks, with_known
+from greenmine.web.onlooker import Onlooker
 from greenmine.web.problem import Problem, ProblemError
 from greenmine.web.render import render, ui_of
 from greenmine.web.session import ApiActor, BackendDep, PageSession, acting_session
@@ -47,17 +47,19 @@ def commissioning_page(
     """Every device of a mine, or one: raw message, decoded values, and what to look at."""
     acting_session(session)
     policy = policy_of(backend, mine)
-    log: CommissioningLog = request.app.state.commissioning
+    onlooker: Onlooker = request.app.state.onlooker
+    waiting = [one for one in backend.devices.waiting() if one.mine == mine and one.device]
     now_ns = backend.clock.wall_ns()
     only = device if is_identifier(device) else None
-    looks = device_looks(policy, log.heard(mine), now_ns, only)
+    heard = with_known(mine, onlooker.look(mine), backend.board.latest(mine), waiting)
+    looks = device_looks(policy, heard, now_ns, only, {one.device for one in waiting})
     if only is not None and not looks:
         raise ProblemError(Problem("not_found"))
     names = {
         "policy": policy,
         "looks": looks,
         "device": only or "",
-        "troubled": sum(1 for look in looks if look.findings),
+        "troubled": sum(1 for look in looks if look.findings or not look.registered),
         "silent": sum(1 for look in looks if look.state == "no_data"),
         "several_mines": len(backend.board.policies()) > 1,
     }

@@ -135,6 +135,10 @@ class Ui:
         """Battery as far as it is known."""
         return _with_units(health, (("battery_v", "V"), ("battery_percent", "%")))
 
+    def network(self, network: str) -> str:
+        """Whose name an address is."""
+        return texts.pick(texts.NETWORKS, self.language, network)
+
     def quarantine(self, word: str) -> str:
         """Why a reading was kept apart."""
         return texts.pick(wording.QUARANTINES, self.language, word)
@@ -196,7 +200,7 @@ class Ui:
     def said(self) -> str:
         """What a form that was just sent did, in words; empty where none was."""
         said = dict(parse_qsl(self.query)).get("said", "")
-        return self.t(f"said.{said}") if said in ("acknowledge", "note", "resolve", "password") else ""
+        return self.t(f"said.{said}") if said in ("acknowledge", "note", "resolve", "password", "approve", "reject", "replay") else ""
 
     def live_words(self) -> Markup:
         """Words that the scripts need, as data attributes of the body."""

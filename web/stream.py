@@ -28,7 +28,7 @@ from greenmine.policy.model import Policy
 from greenmine.web.api_models import alert_out, transition_out, value_out
 from greenmine.web.backend import Backend
 from greenmine.web.compiled import compiled
-from greenmine.web.session import ApiSession, Session, find_session
+from greenmine.web.session import ApiSession, Session, acting_session, find_session
 from greenmine.web.state import severity_of
 from greenmine.web.times import time_text
 from greenmine.web.view import series_key, state_of
@@ -211,6 +211,8 @@ async def stream(
     """Events `hello` and `heartbeat` `{"now", "versions": {mine: version}}`, `latest` (an array of newest values),
     `alert`, `transition`, `policy`, with `raw=1` also `message`, and `resync` after events were dropped: read the
     state again. Begin by reading the state after `hello`; nothing that happens later is missed."""
+    if raw:
+        acting_session(session)
     hub: LiveHub = request.app.state.hub
     backend: Backend = request.app.state.backend
     feed = Feed(mine, raw)

@@ -210,6 +210,46 @@ TEXTS: dict[str, tuple[str, str]] = {
     "commissioning.interval": ("上报周期", "Interval"),
     "commissioning.interval_of": ("{seen} 秒 / 登记 {registered} 秒", "{seen} s / {registered} s registered"),
     "commissioning.interval_registered": ("登记 {registered} 秒", "{registered} s registered"),
+    "commissioning.waits": ("在待登记列表中，查看登记建议", "on the waiting list: see how to register it"),
+    "commissioning.raw_next": (
+        "以上是最近一次的数值；下一条消息到达后这里显示原始报文。",
+        "These are its newest values; the next message is shown here raw.",
+    ),
+    # waiting list
+    "waiting.title": ("待登记设备", "Waiting list"),
+    "waiting.short": ("待登记", "Waiting"),
+    "waiting.help": (
+        "这些设备在发送数据，但没有策略登记它们。数据已保存，登记后可以补读。",
+        "These devices speak and no policy registers them. What they send is kept, and can be read once they are registered.",
+    ),
+    "waiting.count": ("{n} 台等待处理", "{n} waiting"),
+    "waiting.none": ("没有待登记设备", "Nobody waits"),
+    "waiting.none_help": (
+        "未登记的设备发来数据后会出现在这里。",
+        "A device that speaks and is not registered appears here.",
+    ),
+    "waiting.capped": ("仅显示最近有消息的 {n} 台。", "Only the {n} heard last are shown."),
+    "waiting.first": ("首次", "First heard"),
+    "waiting.last": ("最近", "Last heard"),
+    "waiting.messages": ("消息", "Messages"),
+    "waiting.mine": ("矿山", "Mine"),
+    "waiting.values": ("收到的数值", "What it sent"),
+    "waiting.no_values": ("没有可识别的数值。", "No value could be read."),
+    "waiting.sample": ("最近一条报文", "Its last message"),
+    "waiting.suggestion": ("登记建议（写入策略文件的 devices）", "To register it: under devices of the policy"),
+    "waiting.own_topic": (
+        "它使用自己的主题：把下面的建议写入本矿策略并启用，就会自动离开列表。",
+        "It speaks on a topic of its own: put the suggestion into the mine's policy, and it leaves the list.",
+    ),
+    "waiting.which": ("它是哪台已登记设备", "Which registered device it is"),
+    "waiting.choose": ("请选择…", "Choose…"),
+    "waiting.replay": ("同时补读已拒收的数据", "Read what was refused so far as well"),
+    "waiting.note": ("说明（可不填）", "Note (optional)"),
+    "waiting.approve": ("批准", "Approve"),
+    "waiting.reject": ("拒绝，不再列出", "Reject for good"),
+    "waiting.not_chosen": ("请先选择一台已登记的设备。", "Choose a registered device first."),
+    "said.approve": ("已批准。", "Approved."),
+    "said.reject": ("已拒绝，不再列出。", "Rejected; it is not listed again."),
     # errors
     "error.id": ("错误编号", "Error id"),
     "error.id_help": ("联系管理员时请提供这个编号。", "Give this id to your administrator."),
@@ -240,6 +280,12 @@ LOOKS: dict[str, tuple[str, str]] = {
     "unwatched": ("尚无消息", "no message yet"),
 }
 """How a device stands in the commissioning view."""
+NETWORKS: dict[str, tuple[str, str]] = {
+    "mqtt": ("MQTT 主题", "MQTT topic"),
+    "dev_eui": ("LoRaWAN DevEUI", "LoRaWAN DevEUI"),
+    "mn": ("HJ 212 设备编码 MN", "HJ 212 MN"),
+    "edge": ("Sparkplug 边缘节点", "Sparkplug edge node"),
+}
 SEVERITIES: dict[str, tuple[str, str]] = {
     "notice": ("提示", "Notice"),
     "warning": ("预警", "Warning"),

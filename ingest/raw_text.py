@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-_ALLOWED_CONTROLS = frozenset("\t\r\n")
+import unicodedata
+
+_ALLOWED_CONTROLS = frozenset("\t\r\n\ufeff")
+"""Of the characters of category C (controls, text direction, unassigned) those that stand in honest text."""
 
 
 def raw_text(payload: bytes, most: int) -> str:
@@ -13,6 +16,6 @@ def raw_text(payload: bytes, most: int) -> str:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
         text = head[: error.start].decode("utf-8") if len(head) < len(payload) and error.start >= len(head) - 3 else ""
-    if text and all(char.isprintable() or char in _ALLOWED_CONTROLS for char in text):
+    if text and all(char in _ALLOWED_CONTROLS or unicodedata.category(char)[0] != "C" for char in text):
         return text[:most]
     return f"hex: {payload[: max(0, most - 5) // 3].hex(' ')}" if payload else ""

@@ -558,7 +558,20 @@ _TROUBLE: dict[str, dict[str, float]] = {
 }
 
 
+def add_strangers(world: World) -> None:
+    """Devices on the waiting list: one on an own topic, one of each other network."""
+    payload = json.dumps({"ts": "2026-11-22T15:59:30+08:00", "values": {"pm10": 64, "pm25": 31.5, "vibration": 0.2}})
+    sent = [("pm10", 64.0, None), ("pm25", 31.5, None), ("vibration", 0.2, None)]
+    world.devices.add(Network.MQTT, "demo-pit/dust-x9", "demo-pit", 30, values=sent, sample=payload)
+    soil = [("soil_moisture@d20", 18.4, "%"), ("battery", None, None)]
+    world.devices.add(Network.DEV_EUI, "a84041ffff1c2d3e", "", 95, values=soil, sample='{"deviceInfo":{"devEui":"a84"}}')
+    frame = "##0101QN=20261122155800000;ST=22;CN=2011;PW=123456;MN=A110000_0001;Flag=5;CP=&&a34004-Rtd=48.3&&1C80"
+    world.devices.add(Network.MN, "A110000_0001", "", 130, values=[("a34004", 48.3, None)], sample=frame)
+    world.devices.add(Network.EDGE, "north/gw-7", "", 400, sample="hex: 08 c4 86 89 83 d3 2e 12 17")
+
+
 def _alarm(world: World, pit: Policy, quarry: Policy, hours: int) -> None:
+    add_strangers(world)
     desk, board = world.desk, world.board
     road = Series("demo-pit", "dust-road", "pm10")
     north = Series("demo-pit", "dust-n1", "pm10")
@@ -675,6 +688,8 @@ def main() -> None:
     given = parser.parse_args()
     with running(make_world(given.scene, given.hours), port=given.port) as site:
         if given.scene == "alarm":
+            with site.logged_in() as visitor:
+                visitor.get("/mines/demo-pit/commissioning")
             say_all(site.world)
         print(site.base, flush=True)
         with contextlib.suppress(KeyboardInterrupt):

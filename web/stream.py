@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -201,18 +201,25 @@ class LiveHub:
             feed.wake()
 
 
+def watcher(session: ApiSession, raw: bool = False) -> Session:
+    """The session of a stream; raw messages are for those who may act.
+
+    Raises:
+        ProblemError: a viewer asks for them.
+    """
+    return acting_session(session) if raw else session
+
+
 @router.get("/stream", response_class=EventSourceResponse, summary="Changes as they happen (server-sent events)")
 async def stream(
     request: Request,
-    session: ApiSession,
+    session: Annotated[Session, Depends(watcher)],
     mine: Annotated[str | None, Query(pattern=IDENTIFIER_PATTERN)] = None,
     raw: bool = False,
 ) -> AsyncIterator[ServerSentEvent]:
     """Events `hello` and `heartbeat` `{"now", "versions": {mine: version}}`, `latest` (an array of newest values),
     `alert`, `transition`, `policy`, with `raw=1` also `message`, and `resync` after events were dropped: read the
     state again. Begin by reading the state after `hello`; nothing that happens later is missed."""
-    if raw:
-        acting_session(session)
     hub: LiveHub = request.app.state.hub
     backend: Backend = request.app.state.backend
     feed = Feed(mine, raw)

@@ -186,7 +186,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "设备每发来一条消息，这里立即更新：原始报文、解码结果和需要检查的地方。",
         "Follows every message as it comes: raw, decoded, and what to look at.",
     ),
-    "commissioning.all": ("全部设备", "All devices"),
     "commissioning.troubled": ("{n} 台需要检查", "{n} to look at"),
     "commissioning.silent": ("{n} 台从未收到", "{n} never heard"),
     "commissioning.fine": ("没有发现问题", "Nothing looks wrong"),
@@ -247,7 +246,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "waiting.note": ("说明（可不填）", "Note (optional)"),
     "waiting.approve": ("批准", "Approve"),
     "waiting.reject": ("拒绝，不再列出", "Reject for good"),
-    "waiting.not_chosen": ("请先选择一台已登记的设备。", "Choose a registered device first."),
     "said.approve": ("已批准。", "Approved."),
     "said.reject": ("已拒绝，不再列出。", "Rejected; it is not listed again."),
     # errors

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.web_fakes import RunningSite, make_world, running, say_all
+from greenmine.core.latest import Change, Wants
+from greenmine.core.waiting import Network
+from greenmine.web.onlooker import LOOK_S, Onlooker
+from tests.web_fakes import NOW_NS, RunningSite, make_world, running, say_all
 
 PATH = "/mines/demo-pit/commissioning"
 
@@ -15,6 +18,8 @@ PATH = "/mines/demo-pit/commissioning"
 @pytest.fixture(scope="module")
 def site() -> Iterator[RunningSite]:
     with running(make_world("rest")) as running_site:
+        with running_site.logged_in("li") as first:
+            first.get(PATH)  # nobody listens to raw messages until somebody looks
         say_all(running_site.world)
         yield running_site
 
@@ -39,7 +44,7 @@ def test_each_device_shows_what_came_and_what_is_wrong(installer: httpx.Client) 
     assert "The radio signal is weak" in card(html, "soil-p1")
     assert "3.2 V, 14 %" in card(html, "soil-p1")
     assert "refused (ts_zone" in card(html, "dust-road")
-    assert "Nothing has come since the service started" in card(html, "dust-new")
+    assert "Nothing has ever come from it" in card(html, "dust-new")
     assert "300 s / 300 s registered" in card(html, "water-out")
     assert "1.4 s later" in card(html, "met-1")
     assert 'class="findings"' not in card(html, "met-1")
@@ -79,6 +84,7 @@ def test_who_only_looks_does_not_see_raw_messages(site: RunningSite) -> None:
         assert client.get(PATH).status_code == 403
         assert "commissioning" not in client.get("/mines/demo-pit").text
         assert client.get("/api/v1/mines/demo-pit/registered").status_code == 403
+        assert client.get("/api/v1/stream?mine=demo-pit&raw=1").status_code == 403
     with site.client() as stranger:
         assert stranger.get(PATH).status_code == 303
 
@@ -92,3 +98,39 @@ def test_programs_are_told_what_is_registered(installer: httpx.Client) -> None:
     assert {row["metric"]: (row["unit"], row["interval_s"]) for row in rows} == {
         "pm10": ("ug/m3", 60), "pm25": ("ug/m3", 60), "tsp": ("ug/m3", 60),
     }  # fmt: skip
+
+
+def test_what_is_known_is_shown_before_the_first_message_comes(site: RunningSite) -> None:
+    world = make_world("rest")
+    world.devices.add(Network.MQTT, "demo-pit/dust-x9", "demo-pit", sample='{"ts":"2026"}')
+    world.devices.add(Network.MQTT, "demo-quarry/dust-q9", "demo-quarry", sample="{}")
+    with running(world) as quiet, quiet.logged_in("li") as client:
+        html = client.get(f"{PATH}?lang=en").text
+        assert "Nothing has ever come" not in html
+        assert "the next message is shown here raw" in card(html, "met-1")
+        stranger = card(html, "dust-x9")
+        assert "{&#34;ts&#34;:&#34;2026&#34;}" in stranger
+        assert 'href="/waiting#wait-mqtt-demo-pit-dust-x9"' in stranger
+        assert "dust-q9" not in html
+
+
+def test_raw_messages_are_wanted_only_while_somebody_looks() -> None:
+    now_s = [1000.0]
+    onlooker = Onlooker(lambda: now_s[0])
+    told = Change("message", {
+        "received_ns": NOW_NS, "mine": "m", "device": "d", "topic": "mines/m/d/up", "payload": "{}", "readings": [],
+        "refused": [],
+    })  # fmt: skip
+    onlooker.on_changes([told])
+    assert onlooker.wants() == Wants(latest=False, messages=False)
+    assert onlooker.look("m") == {}
+    assert onlooker.wants() == Wants(latest=False, messages=True)
+    onlooker.on_changes([told])
+    now_s[0] += LOOK_S - 1
+    assert set(onlooker.look("m")) == {"d"}, "and a look makes it go on"
+    now_s[0] += LOOK_S - 1
+    assert onlooker.wants().messages
+    now_s[0] += 2
+    assert not onlooker.wants().messages
+    onlooker.on_changes([told])
+    assert onlooker.look("m") == {}, "what nobody listened to since is not taken for the newest"

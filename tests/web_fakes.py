@@ -30,10 +30,10 @@ from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
 from greenmine.core.user import Role, User
-from greenmine.policy.model import Policy
-from greenmine.web.app import create_app
 from greenmine.core.waiting import Network, WaitingDevice, WaitingKey, WaitingValue
 from greenmine.ingest.device_suggestion import suggest_device
+from greenmine.policy.model import Policy
+from greenmine.web.app import create_app
 from greenmine.web.backend import Backend, Check
 from greenmine.web.stream import LiveHub
 
@@ -500,7 +500,9 @@ class World:
     @property
     def backend(self) -> Backend:
         """What `create_app` is given."""
-        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock, devices=self.devices)
+        return Backend(
+            self.board, self.desk, self.logins, self.operations, self.readings, self.clock, devices=self.devices
+        )
 
 
 def make_world(scene: str = "rest", hours: int = 0) -> World:
@@ -564,7 +566,9 @@ def add_strangers(world: World) -> None:
     sent = [("pm10", 64.0, None), ("pm25", 31.5, None), ("vibration", 0.2, None)]
     world.devices.add(Network.MQTT, "demo-pit/dust-x9", "demo-pit", 30, values=sent, sample=payload)
     soil = [("soil_moisture@d20", 18.4, "%"), ("battery", None, None)]
-    world.devices.add(Network.DEV_EUI, "a84041ffff1c2d3e", "", 95, values=soil, sample='{"deviceInfo":{"devEui":"a84"}}')
+    world.devices.add(
+        Network.DEV_EUI, "a84041ffff1c2d3e", "", 95, values=soil, sample='{"deviceInfo":{"devEui":"a84"}}'
+    )
     frame = "##0101QN=20261122155800000;ST=22;CN=2011;PW=123456;MN=A110000_0001;Flag=5;CP=&&a34004-Rtd=48.3&&1C80"
     world.devices.add(Network.MN, "A110000_0001", "", 130, values=[("a34004", 48.3, None)], sample=frame)
     world.devices.add(Network.EDGE, "north/gw-7", "", 400, sample="hex: 08 c4 86 89 83 d3 2e 12 17")

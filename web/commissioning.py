@@ -12,7 +12,7 @@ from greenmine.core.reading import Series
 from greenmine.core.waiting import WaitingDevice
 from greenmine.dashboards.build import device_path, device_title, series_title
 from greenmine.dashboards.panel import Words
-from greenmine.dashboards.shown import number_text, shown_digits, shown_unit, shown_value, unit_symbol
+from greenmine.dashboards.shown import shown_unit, shown_value, unit_symbol
 from greenmine.ingest.commissioning import KEPT_VALUES, Heard, Sample
 from greenmine.ingest.commissioning_findings import (
     Finding,
@@ -157,7 +157,7 @@ def _line(series: Series, registered: Registered | None, heard: Heard | None) ->
     newest = samples[-1] if samples else None
     number = ""
     if newest is not None and newest.value is not None:
-        number = number_text(shown_value(series.metric, newest.value), shown_digits(series.metric))
+        number = _exact(shown_value(series.metric, newest.value))
     values = [sample.value for sample in samples or () if sample.value is not None]
     return SeriesLine(
         title=series_title(series),
@@ -170,3 +170,8 @@ def _line(series: Series, registered: Registered | None, heard: Heard | None) ->
         flags=newest.flags if newest else (),
         quarantine=newest.quarantine if newest else "",
     )
+
+
+def _exact(value: float) -> str:
+    """Four digits that count: a board rounds dust to whole numbers, and 0.084 is what gives a wrong unit away."""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"

@@ -200,7 +200,11 @@ class Ui:
     def said(self) -> str:
         """What a form that was just sent did, in words; empty where none was."""
         said = dict(parse_qsl(self.query)).get("said", "")
-        return self.t(f"said.{said}") if said in ("acknowledge", "note", "resolve", "password", "approve", "reject", "replay") else ""
+        return (
+            self.t(f"said.{said}")
+            if said in ("acknowledge", "note", "resolve", "password", "approve", "reject", "replay")
+            else ""
+        )
 
     def live_words(self) -> Markup:
         """Words that the scripts need, as data attributes of the body."""

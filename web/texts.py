@@ -219,7 +219,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "waiting.short": ("待登记", "Waiting"),
     "waiting.help": (
         "这些设备在发送数据，但没有策略登记它们。数据已保存，登记后可以补读。",
-        "These devices speak and no policy registers them. What they send is kept, and can be read once they are registered.",
+        "These devices speak and no policy registers them. What they send is kept and can be read later.",
     ),
     "waiting.count": ("{n} 台等待处理", "{n} waiting"),
     "waiting.none": ("没有待登记设备", "Nobody waits"),

@@ -11,7 +11,15 @@ from greenmine.installer import SHOWN_PAYLOAD, Installer, devices_of
 NOW = 1_795_334_400 * 10**9
 MINUTE = 60 * 10**9
 EXPECTED = [
-    {"device": "dust-1", "metric": name, "channel": "", "stat": "inst", "period_s": 0, "unit": "ug/m3", "interval_s": 60}
+    {
+        "device": "dust-1",
+        "metric": name,
+        "channel": "",
+        "stat": "inst",
+        "period_s": 0,
+        "unit": "ug/m3",
+        "interval_s": 60,
+    }
     for name in ("pm10", "tsp")
 ]
 

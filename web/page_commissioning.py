@@ -59,7 +59,7 @@ def commissioning_page(
         "policy": policy,
         "looks": looks,
         "device": only or "",
-        "troubled": sum(1 for look in looks if look.findings or not look.registered),
+        "troubled": sum(1 for look in looks if look.state in ("late", "suspect")),
         "silent": sum(1 for look in looks if look.state == "no_data"),
         "several_mines": len(backend.board.policies()) > 1,
     }

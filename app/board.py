@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.latest import Latest
 from greenmine.core.reading import Series
 from greenmine.ingest.calibration import Calibrations
 from greenmine.pipeline.effects import SeriesState
 from greenmine.policy.model import Policy
-from greenmine.store import alerts
+from greenmine.store import activities, alerts
 from greenmine.store.state import StateDb
 
 
@@ -60,3 +61,8 @@ class StateBoard:
         """An alert and its transitions. Raises NotFound."""
         with self._state.reading() as connection:
             return alerts.get(connection, alert_id), alerts.history(connection, alert_id)
+
+    def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
+        """Intervals of activity that have a moment in the span, by their beginning."""
+        with self._state.reading() as connection:
+            return activities.listed(connection, mine, start_ns, end_ns)

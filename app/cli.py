@@ -9,8 +9,10 @@ import typer
 import greenmine
 from greenmine import (
     command_alerts,
+    command_dead_letters,
     command_decode,
     command_facts,
+    command_ingest,
     command_look,
     command_people,
     command_policy,
@@ -53,7 +55,9 @@ app.add_typer(command_policy.app, name="policy")
 app.add_typer(command_readings.app, name="readings")
 app.add_typer(command_alerts.app, name="alerts")
 app.add_typer(command_facts.facts, name="facts")
-app.add_typer(command_alerts.dead_letters, name="dead-letters")
+app.add_typer(command_dead_letters.app, name="dead-letters")
+app.add_typer(command_ingest.gaps, name="gaps")
+app.add_typer(command_ingest.ingest, name="ingest")
 app.add_typer(command_people.users, name="users")
 command_people.devices.add_typer(command_waiting.app, name="waiting")
 app.add_typer(command_people.devices, name="devices")

@@ -1,4 +1,4 @@
-"""`greenmine alerts`, `greenmine facts`, `greenmine dead-letters`: what happened, and what people do about it."""
+"""`greenmine alerts`, `greenmine facts`: what happened, and what people do about it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from greenmine.terminal import HomeOption, JsonOption, listing, out, print_json,
 
 app = typer.Typer(no_args_is_help=True, help="Alerts / 报警")
 facts = typer.Typer(no_args_is_help=True, help="Dated facts that judge beside readings / 事实记录")
-dead_letters = typer.Typer(no_args_is_help=True, help="Refused messages / 死信")
 
 AlertId = Annotated[str, typer.Argument(help="Id of the alert / 报警编号")]
 NoteOption = Annotated[str, typer.Option("--note", help="What was found or done / 说明")]
@@ -170,55 +169,6 @@ def add_fact(
         print_json(found)
     else:
         out.print(f"fact {found['id']} recorded / 已记录")
-
-
-@dead_letters.command("list")
-@reported
-def list_dead_letters(
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest n / 最近 n 条")] = 200,
-    everything: Annotated[bool, typer.Option("--all", help="Also those replayed / 含已重放")] = False,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List refused messages and items with their reasons. 列出死信。"""
-    from greenmine.office import state_of
-    from greenmine.store import dead_letters as dead_letter_table
-
-    with state_of(the_home(home)) as connection:
-        found = dead_letter_table.listed(connection, limit, not everything)
-    rows = [
-        {
-            "id": row.id,
-            "at": to_rfc3339(row.at_ns),
-            "word": row.word,
-            "detail": row.detail,
-            "topic": row.source,
-            "client": row.client,
-            "record": row.record_id or None,
-            "replayed_at": None if row.replayed_ns is None else to_rfc3339(row.replayed_ns),
-        }
-        for row in found
-    ]
-    names = ("id", "at", "word", "topic", "client", "detail")
-    listing(rows, [(name, name) for name in names], as_json, "no dead letters / 没有死信")
-
-
-@dead_letters.command()
-@reported
-def replay(
-    ids: Annotated[list[int], typer.Argument(help="Ids as `dead-letters list` shows them / 编号")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Decode dead letters again by today's rules; what is stored already stays as it is. 重放死信。"""
-    from greenmine.office import PRINCIPAL, office
-
-    with office(the_home(home)) as desk:
-        tally = desk.act(Act(ActKind.REPLAY_DEAD_LETTERS, PRINCIPAL, body={"ids": ids}))
-    if as_json:
-        print_json(tally)
-    else:
-        out.print(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in tally.items()))
 
 
 def _act(kind: ActKind, alert_id: str, note: str, home: Home, as_json: bool) -> None:

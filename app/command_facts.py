@@ -12,6 +12,8 @@ from greenmine.core.errors import Refused
 from greenmine.core.fact import FactKind
 from greenmine.terminal import HomeOption, JsonOption, out, print_json, reported, the_home
 
+__all__ = ["facts"]
+
 Mine = Annotated[str, typer.Option(help="Mine / 矿")]
 Device = Annotated[str, typer.Option(help="Device / 设备")]
 Since = Annotated[str, typer.Option("--from", help="RFC 3339, e.g. 2026-11-22T08:00:00+08:00 / 生效时间")]

@@ -14,7 +14,11 @@ from prometheus_client.registry import Collector
 import greenmine
 from greenmine.core import sqlite_library
 from greenmine.core.account import Account
+from greenmine.core.dead_letter import DeadLetterTotals
+from greenmine.core.gap import GapReason
+from greenmine.device_hours import DeviceHours
 from greenmine.home import Home
+from greenmine.store import dead_letters, gaps, hours
 from greenmine.store.state import StateDb
 from greenmine.web.backend import Check
 
@@ -28,6 +32,7 @@ class Gauges(Collector):
     def __init__(self, values: Callable[[], Iterable[tuple[str, str, str, float]]], state: StateDb) -> None:
         self._values = values
         self._state = state
+        self._hours = DeviceHours()
 
     def collect(self) -> Iterator[Any]:
         """All metric families."""
@@ -39,9 +44,35 @@ class Gauges(Collector):
         for name, value in account._asdict().items():
             readings.add_metric([name], value)
         yield readings
+        yield from self._intake()
         for kind, name, text, value in self._values():
             family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
             yield family(name, text, value=value)
+
+    def _intake(self) -> Iterator[Any]:
+        with self._state.reading() as connection:
+            found = self._hours.last_complete(connection)
+            reasons, gap_counts = hours.reason_totals(connection), gaps.counts(connection)
+            letters = dead_letters.totals(connection)
+        text = "Readings of the last complete hour (source time) by device; `missing` of `expected`."
+        by_hour = GaugeMetricFamily("greenmine_device_hour_readings", text, labels=["mine", "device", "state"])
+        for one in found:
+            for state, number in {"expected": one.expected, "missing": one.missing, **one.account._asdict()}.items():
+                by_hour.add_metric([one.mine, one.device, state], number)
+        yield by_hour
+        text = "Why items were refused, readings quarantined or flagged."
+        by_reason = CounterMetricFamily("greenmine_reasons", text, labels=["kind", "word"])
+        for (kind, word), number in reasons.items():
+            by_reason.add_metric([kind, word], number)
+        yield by_reason
+        by_end = GaugeMetricFamily("greenmine_gaps", "Gaps found in what devices number.", labels=["reason"])
+        for reason in GapReason:
+            by_end.add_metric([reason.value], gap_counts.get(reason.value, 0))
+        yield by_end
+        yield GaugeMetricFamily("greenmine_dead_letters", "Dead letters kept.", value=letters.rows)
+        yield GaugeMetricFamily("greenmine_dead_letter_bytes", "Bytes of their payloads.", value=letters.bytes)
+        text = "Dead letters dropped unreplayed, oldest first, to keep within the quota."
+        yield CounterMetricFamily("greenmine_dead_letters_dropped", text, value=letters.dropped)
 
 
 class ServiceOperations:
@@ -68,7 +99,9 @@ class ServiceOperations:
 
     def checks(self) -> list[Check]:
         """The service's parts and the machine under it."""
-        return [*self._checks(), disk_check(self._home), sqlite_check()]
+        with self._state.reading() as connection:
+            letters = dead_letters.totals(connection)
+        return [*self._checks(), dead_letter_check(letters), disk_check(self._home), sqlite_check()]
 
     def metrics_text(self) -> tuple[bytes, str]:
         """OpenMetrics exposition and its content type."""
@@ -78,6 +111,13 @@ class ServiceOperations:
     def administer(self, operation: str, arguments: Mapping[str, Any], principal: str) -> Any:
         """See `administration`."""
         return self._administer(operation, arguments, principal)
+
+
+def dead_letter_check(totals: DeadLetterTotals) -> Check:
+    """How full the dead letters are. Full is no fault of the service: it goes on, and drops the oldest."""
+    kept = f"{totals.rows:,} of at most {dead_letters.MOST_ROWS:,} kept ({totals.bytes / 1e6:.1f} MB)"
+    detail = f"{kept}, {totals.dropped:,} dropped unreplayed" if totals.dropped else kept
+    return Check("dead letters", True, detail, "`greenmine dead-letters list` shows them")
 
 
 def disk_check(home: Home) -> Check:

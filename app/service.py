@@ -20,6 +20,7 @@ from greenmine.alerts.deliver import Deliverer, DueNotice
 from greenmine.board import StateBoard
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import Clock, SystemClock
+from greenmine.core.downlink import Downlink
 from greenmine.core.errors import PolicyError, Problem, StoreUnavailable
 from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
@@ -29,12 +30,14 @@ from greenmine.devices import StateDevices
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
+from greenmine.ingest.downlink_sender import DownlinkSender, DueDownlink, Ways
 from greenmine.ingest.gate import Gate
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.registry import subscribed_topics
 from greenmine.ingest.subscriber import BrokerUrl, Subscriber
+from greenmine.intakes import StateIntakes
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
 from greenmine.pipeline.pipeline import Pipeline
@@ -44,7 +47,7 @@ from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
 from greenmine.settings import Settings
-from greenmine.store import dead_letters, notices, users
+from greenmine.store import dead_letters, downlinks, notices, users
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
 from greenmine.web.backend import Backend, Check
@@ -139,6 +142,9 @@ class Service:
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
         self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
+        self.downlink_sender = DownlinkSender(
+            Ways(self._publish, self._send_to_station), self._due_downlinks, self._report_downlink
+        )
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
         self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
@@ -177,6 +183,7 @@ class Service:
         self.deliverer.start()
         if with_mqtt:
             self._start_mqtt()
+        self.downlink_sender.start()
         if with_web:
             self._start_web()
         # Last, because the password is known only now: where a port is taken, nobody would ever see it.
@@ -187,6 +194,7 @@ class Service:
         with self._opened:
             if self.web is not None:
                 self.web.stop()
+            self.downlink_sender.stop()
             if self.subscriber is not None:
                 self.subscriber.stop()
             if self.broker is not None:
@@ -275,6 +283,13 @@ class Service:
         yield "counter", "greenmine_notices_retried", "Attempts that will be repeated.", self.deliverer.retried
         waiting = len(self.pipeline.judge.state.notices)
         yield "gauge", "greenmine_notices_waiting", "Notices not delivered yet.", waiting
+        judged = self.pipeline.judge.state
+        open_gaps = sum(len(judged.sequences[one].missing) for one in list(judged.gapped))
+        yield "gauge", "greenmine_gaps_suspected", "Gaps suspected or found, and not closed.", open_gaps
+        sender, asked = self.downlink_sender, len(judged.downlinks)
+        yield "counter", "greenmine_downlinks_sent", "Messages to devices that left since start.", sender.sent
+        yield "counter", "greenmine_downlinks_failed", "Attempts that nobody took since start.", sender.failed
+        yield "gauge", "greenmine_downlinks_waiting", "Messages to devices not sent yet.", asked
         if self.broker is not None:
             yield "gauge", "greenmine_mqtt_clients", "Clients of the embedded broker.", self.broker.connections
             yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
@@ -366,8 +381,8 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        devices = StateDevices(self.state)
-        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, devices)
+        intakes, devices = StateIntakes(self.state, self.home.journal), StateDevices(self.state)
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, intakes, devices)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()
         self._lock.announce(self.web.url, self._secrets.make("service-token"))
@@ -383,6 +398,26 @@ class Service:
     def _report(self, notice: Notice, delivery: Delivery) -> bool:
         payload = json.dumps({"key": notice.key, **delivery._asdict()}, ensure_ascii=False).encode()
         record = Record(RecordKind.DELIVERY, f"service:channel-{notice.channel}", payload)
+        return self.writer.put(Submission(record), RECORD_TIMEOUT_S)
+
+    def _publish(self, topic: str, payload: bytes) -> bool:
+        if self.broker is not None:
+            return self.broker.publish(topic, payload)
+        return self.subscriber is not None and self.subscriber.publish(topic, payload)
+
+    def _send_to_station(self, mn: str, frame: bytes) -> bool:  # noqa: ARG002
+        """No listener for HJ 212 runs here, so no station is connected."""
+        return False
+
+    def _due_downlinks(self) -> list[DueDownlink]:
+        if not self.pipeline.judge.state.downlinks:
+            return []
+        with self.state.reading() as connection:
+            return [DueDownlink(*one) for one in downlinks.due(connection, self._now_ns())]
+
+    def _report_downlink(self, downlink: Downlink, sent: bool, detail: str) -> bool:
+        payload = json.dumps({"id": downlink.id, "sent": sent, "detail": detail}, ensure_ascii=False).encode()
+        record = Record(RecordKind.DOWNLINK, "service:downlinks", payload)
         return self.writer.put(Submission(record), RECORD_TIMEOUT_S)
 
     def _journal_committed(self) -> None:

@@ -65,7 +65,16 @@ class Refused(GreenmineError):
 
 
 class DecodeRefused(Refused):
-    """A payload, or one item of it, cannot be understood."""
+    """A payload, or one item of it, cannot be understood. `word` is one of `core.dead_letter.DeadReason`; `field` is
+    the place in the payload, '' where it is the whole."""
+
+    def __init__(self, word: str, detail: str = "", field: str = "") -> None:
+        self.field = field
+        super().__init__(word, detail)
+
+    def at(self, field: str) -> DecodeRefused:
+        """The same, of a place in the payload."""
+        return DecodeRefused(self.word, self.detail, field)
 
 
 class UnknownAddress(DecodeRefused):

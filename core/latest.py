@@ -30,6 +30,7 @@ class Change(NamedTuple):
     * `latest`: a `Latest`
     * `alert`: an `Alert`
     * `transition`: a `Transition`
+    * `activity`: an `ActivityInterval` that began, or changed
     * `message`: a dict of one raw message and what was decoded from it (for `tail`)
     * `policy`: the id of the mine whose policy became active
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from greenmine.core.errors import DecodeRefused
@@ -29,7 +30,8 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     """Judge one item sent by device `sender` of `mine`.
 
     A gateway may name another device, but only one registered behind it. A time over `quality.max_ahead` ahead or
-    before 2000 is quarantined, not corrected. A value outside the physical range stays and is flagged.
+    before 2000 is quarantined, not corrected, and so is a number that stands for "no value" with this sensor. A value
+    outside the physical range stays and is flagged.
 
     Raises:
         DecodeRefused: `scope` (speaks for a device that is not behind it), `unit` (not convertible as registered),
@@ -62,8 +64,15 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     value = convert(item.value, unit, metric.unit)
     if not math.isfinite(value):
         raise DecodeRefused("not_finite", f"{item.metric} of {device} is beyond a double in {metric.unit}")
+    if setting is not None and setting.sentinels and is_sentinel(item.value, setting.sentinels):
+        return Admitted(Reading(series, item.time_ns, value, int(quality)), quarantine or "sentinel")
     if not metric.low <= value <= metric.high:
         quality |= Quality.RANGE
     if value < 0 and metric.negative_flagged:
         quality |= Quality.NEGATIVE
     return Admitted(Reading(series, item.time_ns, value, int(quality)), quarantine)
+
+
+def is_sentinel(value: float, sentinels: Sequence[float]) -> bool:
+    """Whether a value as sent is one of these, but for the rounding of a scale that a codec may have applied."""
+    return any(math.isclose(value, one, rel_tol=1e-9) for one in sentinels)

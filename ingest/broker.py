@@ -13,6 +13,7 @@ pinned; tests/contracts/test_broker.py holds every name used here.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +53,7 @@ MAX_KEEPALIVE_S = 600
 CLOSE_TIMEOUT_S = 1.0
 """How long the last bytes may take to leave when a connection ends; a client that does not read would take for ever."""
 STOP_TIMEOUT_S = 10.0
+PUBLISH_TIMEOUT_S = 5.0
 MAX_UNACKNOWLEDGED_BYTES = 1024 * 1024
 """Publishes of one connection that wait for the commit; then no more is read from it."""
 _PUBLISH_OVERHEAD_BYTES = 1024
@@ -330,6 +332,28 @@ class EmbeddedBroker:
     def connections(self) -> int:
         """Clients connected now."""
         return len(self._broker.live) if self._broker is not None else 0
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Give a message of ours, with QoS 1, to the clients that are connected and subscribe to its topic; whether
+        there was one. From then on it is in memory only. Called on any thread but the broker's."""
+        if self._loop is None or self._broker is None:
+            return False
+        giving = self._give(self._broker, topic, payload)
+        try:
+            return asyncio.run_coroutine_threadsafe(giving, self._loop).result(PUBLISH_TIMEOUT_S)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            return False
+        except RuntimeError:  # the loop is closed
+            giving.close()
+            return False
+
+    async def _give(self, broker: _Broker, topic: str, payload: bytes) -> bool:
+        filters = [topic, *(one for one in broker.wildcards if broker._matches(topic, one))]
+        sessions = (session for one in filters for session, _ in broker.subscriptions.get(one, ()))
+        if not any(session.transitions.is_connected() for session in sessions):
+            return False  # for a client that is away it would wait in memory; in the outbox it waits on disk
+        await broker.internal_message_broadcast(topic, payload, QOS_1)
+        return True
 
     async def offer(self, record: Record) -> asyncio.Future[None]:
         """Queue a record, waiting for room; the answer is done when the record is on disk. It never is if the journal

@@ -24,7 +24,9 @@ def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
     refused (`no_codec`).
     """
     codec = codec or _NO_CODEC
-    ours = Decoded(refused=list(decoded.refused), health=decoded.health, notes=list(decoded.notes))
+    ours = Decoded(
+        refused=list(decoded.refused), health=decoded.health, sender=decoded.sender, notes=list(decoded.notes)
+    )
     unknown: list[str] = []
     for item in decoded.items:
         target = codec.fields.get(_sent_name(item))

@@ -49,7 +49,7 @@ def decode_json(payload: bytes) -> Decoded:
             check_nesting(entry, 2 if where else 1)
             _object(entry, where, escaped, decoded)
         except DecodeRefused as refused:
-            decoded.refused.append(RefusedItem(refused.word, refused.detail))
+            decoded.refused.append(RefusedItem(refused.word, refused.detail, _joined(where, refused.field)))
     if not decoded.items and not decoded.refused:
         raise DecodeRefused("empty", "the array has no objects")
     return decoded
@@ -65,17 +65,25 @@ def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
     unknown = [key for key in entry if key not in _FIELDS]
     if unknown:
         raise DecodeRefused("unknown_field", f"{where or 'payload'} has {unknown[0]!r}; known are {sorted(_FIELDS)}")
-    time_ns = _time(entry)
-    device = _device(entry)
-    stat, period_s = _statistic(entry)
-    unit = entry.get("unit")
-    if unit is not None and not isinstance(unit, str):
-        raise DecodeRefused("type", "unit is not text")
-    flags = _mapping(entry, "flags")
-    seq, boot = _sequence(entry)
-    values = _mapping(entry, "values")
-    if not values:
-        raise DecodeRefused("missing_field", f"{where or 'payload'} has no values")
+    at = "ts"
+    try:
+        time_ns = _time(entry)
+        at = "device"
+        device = _device(entry)
+        at = "stat"
+        stat, period_s = _statistic(entry)
+        at = "unit"
+        unit = _unit_text(entry)
+        at = "flags"
+        flags = _mapping(entry, "flags")
+        at = "seq"
+        seq, boot = _sequence(entry)
+        at = "values"
+        values = _mapping(entry, "values")
+        if not values:
+            raise DecodeRefused("missing_field", f"{where or 'payload'} has no values")
+    except DecodeRefused as refused:
+        raise refused.at(at) from refused
     for name, value in values.items():
         try:
             if escaped:
@@ -86,9 +94,21 @@ def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
             _unit(metric, unit)
             quality = _flag(name, flags)
         except DecodeRefused as refused:
-            decoded.refused.append(RefusedItem(refused.word, f"{where}{'.' if where else ''}{refused.detail}"))
+            place = _joined(where, f"values.{name[:80]}")
+            decoded.refused.append(RefusedItem(refused.word, _joined(where, refused.detail), place))
             continue
         decoded.items.append(Item(device, metric, channel, stat, period_s, time_ns, number, unit, quality, seq, boot))
+
+
+def _joined(where: str, rest: str) -> str:
+    return f"{where}.{rest}" if where and rest else where or rest
+
+
+def _unit_text(entry: dict[str, Any]) -> str | None:
+    unit = entry.get("unit")
+    if unit is not None and not isinstance(unit, str):
+        raise DecodeRefused("type", "unit is not text")
+    return unit
 
 
 def _time(entry: dict[str, Any]) -> int:

@@ -27,10 +27,11 @@ class Item(NamedTuple):
 
 
 class RefusedItem(NamedTuple):
-    """One part of a payload that cannot be understood: a stable word, and where and why."""
+    """One part of a payload that cannot be understood: a stable word, where and why, and its place alone."""
 
     word: str
     detail: str
+    field: str = ""
 
 
 class DeviceHealth(NamedTuple):

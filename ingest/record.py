@@ -15,6 +15,7 @@ class RecordKind(IntEnum):
     DELIVERY = 4
     SERVICE = 5
     IMPORT = 6
+    DOWNLINK = 7
 
 
 class RecordFlag(IntFlag):

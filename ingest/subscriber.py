@@ -34,6 +34,7 @@ KEPT_BYTES = 256 * 1024 + 1
 KEEPALIVE_S = 30
 RECONNECT_FIRST_S = 1
 RECONNECT_LONGEST_S = 30
+PUBLISH_TIMEOUT_S = 5.0
 
 
 class BrokerUrl(NamedTuple):
@@ -125,6 +126,17 @@ class Subscriber:
         self._stopping = True
         self._client.disconnect()
         self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish with QoS 1; whether the broker has acknowledged it. Where it has not in time, paho may still send it
+        later. Called on any thread but paho's."""
+        if not self.connected:
+            return False  # paho would keep it in memory
+        sent = self._client.publish(topic, payload, qos=1)
+        with suppress(ValueError, RuntimeError):  # its queue is full, or it is not connected any more
+            sent.wait_for_publish(PUBLISH_TIMEOUT_S)
+            return sent.is_published()
+        return False
 
     def acknowledge(self, tokens: Sequence[Any]) -> None:
         """After a commit, on the journal writer's thread: acknowledge in the order of receipt.

@@ -8,15 +8,24 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
+from greenmine.core.account import LOOKED_UP_NS
 from greenmine.pipeline import edge_nodes
-from greenmine.pipeline.effects import Chunk, Effects, Forget, NoticeState, SeriesState
+from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
+from greenmine.pipeline.effects import (
+    Chunk,
+    DownlinkState,
+    Effects,
+    Forget,
+    NoticeState,
+    SeriesState,
+)
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
-from greenmine.store import alerts, audit, outbox, schema, waiting
+from greenmine.store import activities, alerts, audit, dead_letters, gaps, hours, outbox, schema, waiting
 from greenmine.store.columns import pack
-from greenmine.store.state import StateDb, add_to_account, set_meta, set_progress
+from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, set_meta, set_progress
 
 CURSOR = "journal_cursor"
-CLOCK = "journal_clock_ns"
+CLOCK = JOURNAL_CLOCK
 LISTENING = "listening_since_ns"
 LINK_DOWN = "link_down_since_ns"
 PRUNED = "identities_pruned_ns"
@@ -35,7 +44,11 @@ def commit(state: StateDb, fx: Effects) -> None:
         alerts.save(connection, fx.alerts.values())
         alerts.append_transitions(connection, fx.transitions)
         _notices(connection, fx)
+        _downlinks(connection, fx)
+        _activities(connection, fx)
+        _gaps(connection, fx)
         edge_nodes.save(connection, fx.edge_nodes.values())
+        _hours(connection, fx)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push_packed(connection, packed, len(fx.store))
@@ -75,7 +88,7 @@ def _identities(connection: Connection, fx: Effects) -> bytes:
     for columns in (fx.not_stored, fx.store):
         if len(columns):
             packed = pack(columns)
-            connection.execute(_LOG, {"cursor": fx.cursor, "blob": packed})
+            connection.execute(_LOG, {"cursor": fx.cursor, "taken": columns is fx.store, "blob": packed})
     if fx.chunks:
         # A late reading may make a chunk of the same extent as an older one: then both are one.
         rows = [_joined(connection, chunk) for chunk in fx.chunks]
@@ -163,13 +176,63 @@ def _notice_row(told: NoticeState) -> dict[str, Any]:
     }
 
 
+def _downlinks(connection: Connection, fx: Effects) -> None:
+    table = schema.downlink
+    if fx.downlink_states:
+        touched = delete(table).where(table.c.id == bindparam("b_id"))
+        connection.execute(touched, [{"b_id": identity} for identity in fx.downlink_states])
+        connection.execute(insert(table), [_downlink_row(one) for one in fx.downlink_states.values()])
+    if fx.forget is not None:
+        connection.execute(delete(table).where(table.c.ended_ns < fx.forget.clock_ns - DOWNLINKS_KEPT_NS))
+
+
+def _downlink_row(moved: DownlinkState) -> dict[str, Any]:
+    row = {**moved.downlink._asdict(), **moved._asdict(), "kind": moved.downlink.kind.value}
+    del row["downlink"]
+    return row
+
+
+def _activities(connection: Connection, fx: Effects) -> None:
+    if fx.activities:
+        rows = [
+            {
+                **activity._asdict(),
+                "kind": activity.kind.value,
+                "state": activity.state.value,
+                "at_ns": at,
+                "record_id": r,
+            }
+            for activity, at, r in fx.activities.values()
+        ]
+        connection.execute(insert(schema.activity), rows)
+    activities.save(connection, list(fx.activity_intervals.values()))
+    if fx.forget is not None:
+        activities.prune(connection, fx.forget.clock_ns - LOOKED_UP_NS)
+
+
+def _gaps(connection: Connection, fx: Effects) -> None:
+    gaps.save_sequences(connection, fx.sequences.values(), fx.cursor)
+    gaps.log_advances(connection, fx.advanced.values(), fx.cursor)
+    gaps.save(connection, fx.gaps)
+    if fx.log_done is not None:
+        gaps.cut_log(connection, fx.log_done)
+    if fx.forget is not None:
+        gaps.prune(connection, fx.forget.clock_ns - LOOKED_UP_NS)
+
+
+def _hours(connection: Connection, fx: Effects) -> None:
+    hours.add(connection, fx.hours)
+    hours.add_reasons(connection, fx.reasons)
+    if fx.forget is not None:
+        hours.prune(connection, fx.forget.clock_ns - LOOKED_UP_NS)
+
+
 def _refusals(connection: Connection, fx: Effects) -> None:
     if fx.replayed_records:
         table = schema.dead_letter
         replayed = table.c.record_id.in_(fx.replayed_records) & table.c.replayed_ns.is_(None)
         connection.execute(update(table).where(replayed).values(replayed_ns=fx.clock_ns))
-    if fx.dead:
-        connection.execute(insert(schema.dead_letter), [letter._asdict() for letter in fx.dead])
+    dead_letters.keep(connection, [letter._asdict() for letter in fx.dead])
     if fx.quarantined:
         connection.execute(
             insert(schema.quarantine),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from greenmine.core.account import Account
+from greenmine.core.account import Account, HourKey
 from greenmine.core.act import ActResult
+from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.downlink import Downlink
 from greenmine.core.errors import GreenmineError
 from greenmine.core.fact import Fact
+from greenmine.core.gap import Gap, Sequence, Stream
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
@@ -22,6 +25,7 @@ from greenmine.rules.conditions import ConditionState
 from greenmine.rules.window import Window
 from greenmine.store.audit import AuditEntry
 from greenmine.store.columns import Columns
+from greenmine.store.hours import ReasonKey
 
 
 @dataclass(slots=True)
@@ -66,14 +70,19 @@ class Chunk(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A refused message or item; its payload stays in the journal under `record_id`."""
+    """A refused message or item; its payload stays in the journal under `record_id`. `mine` and `device` are those in
+    whose account it stands; `size` is the payload's (bytes) on the first letter of a message, 0 on the others."""
 
     at_ns: int
     record_id: int
     source: str
     client: str
     word: str
+    field: str
     detail: str
+    mine: str
+    device: str
+    size: int
 
 
 class Quarantined(NamedTuple):
@@ -105,6 +114,25 @@ class NoticeState(NamedTuple):
     first_attempt_ns: int | None
     ended_ns: int | None
     detail: str
+
+
+class DownlinkState(NamedTuple):
+    """Where a message to a device stands: `pending`, `sent`, `expired` or `refused`. Times on the journal's clock."""
+
+    downlink: Downlink
+    state: str
+    attempts: int
+    next_ns: int
+    ended_ns: int | None
+    detail: str
+
+
+class ActivityRow(NamedTuple):
+    """A report of activity, when it was taken (journal's clock), and the journal's record of it."""
+
+    activity: Activity
+    at_ns: int
+    record_id: int
 
 
 class StaleSpan(NamedTuple):
@@ -156,6 +184,9 @@ class Effects:
     """The cursor before this commit."""
     clock_ns: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Account._fields, 0))
+    hours: Counter[tuple[HourKey, str]] = field(default_factory=Counter)
+    """What is added to the accounts of devices and hours (`store.hours`), but for what stands in `store`."""
+    reasons: Counter[ReasonKey] = field(default_factory=Counter)
     store: Columns = field(default_factory=Columns)
     not_stored: Columns = field(default_factory=Columns)
     store_after_check: list[Reading] = field(default_factory=list)
@@ -180,6 +211,14 @@ class Effects:
     waiting_evicted: int | None = None
     recalibrations: list[StaleSpan] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
+    downlinks_taken: int = 0
+    downlink_states: dict[str, DownlinkState] = field(default_factory=dict)
+    activities: dict[tuple[str, str, str, str, str, int], ActivityRow] = field(default_factory=dict)
+    activity_intervals: dict[int, tuple[ActivityInterval, bool]] = field(default_factory=dict)
+    sequences: dict[Stream, Sequence] = field(default_factory=dict)
+    """Those of which the whole row is written; of the others only how far they are, to a log."""
+    advanced: dict[int, Sequence] = field(default_factory=dict)
+    gaps: dict[str, Gap | None] = field(default_factory=dict)
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)

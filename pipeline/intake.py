@@ -6,7 +6,7 @@ import json
 from enum import Enum
 from typing import Any
 
-from greenmine.core.account import Account
+from greenmine.core.account import Account, HourKey
 from greenmine.core.act import ActResult
 from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.latest import Change
@@ -19,8 +19,11 @@ from greenmine.ingest.raw_text import raw_text
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.sparkplug import sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
+from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
 from greenmine.pipeline.formats import Formats, Understood
+from greenmine.pipeline.gaps import Gaps
+from greenmine.pipeline.hours import Hours
 from greenmine.pipeline.ordinary import Ordinary
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
@@ -43,13 +46,18 @@ class Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past, waiting: WaitingList) -> None:
+    def __init__(
+        self, state: JudgeState, watch: Watch, past: Past, activities: Activities, gaps: Gaps, waiting: WaitingList
+    ) -> None:
         self._state = state
         self._watch = watch
         self._past = past
+        self._activities = activities
+        self._gaps = gaps
         self._waiting = waiting
-        self._ordinary = Ordinary(state, watch)
+        self._ordinary = Ordinary(state, watch, gaps)
         self._formats = Formats(state)
+        self._hours = Hours(state)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
@@ -60,6 +68,9 @@ class Intake:
             topic = self._checked_topic(stored)
             if topic is None:
                 return
+            if topic.kind is TopicKind.ACTIVITY:
+                self._activities.message(stored, topic, batch, fx)
+                return
             if not self.show_messages and topic.kind is TopicKind.UP:
                 late = self._ordinary.take(stored.record.payload, topic, batch, fx)
                 if late is not None:
@@ -69,14 +80,17 @@ class Intake:
             understood = self._formats.read(topic, stored, batch, fx, live=True)
         except DecodeRefused as refused:
             outcome.append(refused)
+            sender = _claimed(stored)
         else:
+            sender = understood.mine, understood.device
             outcome = self._admitted(understood, batch.received_ns)
+            self._gaps.of_message(topic.kind, understood, batch.clock_ns, fx)
             if understood.mine:
                 self._waiting.own_topic(understood.mine, understood.device, understood.decoded.items, stored, batch, fx)
         for one in outcome:
             fx.count(received=1)
             if isinstance(one, DecodeRefused):
-                self._dead(stored, one, batch.clock_ns, fx)
+                self._dead(stored, sender, one, batch.clock_ns, fx)
                 if isinstance(one, UnknownAddress):
                     self._waiting.unknown(one, stored, batch, fx)
             else:
@@ -94,7 +108,7 @@ class Intake:
                 self._imported_row(row, stored, batch, fx)
         else:
             fx.count(received=1)
-            self._dead(stored, _damaged(), batch.clock_ns, fx)
+            self._dead(stored, ("", ""), _damaged(), batch.clock_ns, fx)
         tally = {name: after - was for name, after, was in zip(Account._fields, fx.account, before, strict=True)}
         fx.results[stored.record.client] = ActResult(detail=tally)
 
@@ -102,7 +116,7 @@ class Intake:
         try:
             admitted = admit(_row_item(row), row[0], row[1], self._state.registry, batch.received_ns)
         except DecodeRefused as refused:
-            self._dead(stored, refused, batch.clock_ns, fx)
+            self._dead(stored, (row[0], row[1]), refused, batch.clock_ns, fx)
         else:
             self._take(admitted, stored.id, batch, fx, Way.IMPORTED)
 
@@ -110,19 +124,28 @@ class Intake:
         """Read the messages of dead letters again, by today's rules. What was already taken is not counted twice, and
         nothing of it is shown to conditions."""
         tally = {"messages": 0, "stored": 0, "quarantined": 0, "still_dead": 0, "already_known": 0}
-        for stored, dead in self._past.dead_letters(record_ids):
+        for stored, letters in self._past.dead_letters(record_ids):
             # Another act of this batch may have replayed it a moment ago.
             if stored.id not in fx.replayed_records:
                 tally["messages"] += 1
-                self._replay_one(stored, dead, batch, fx, tally)
+                self._replay_one(stored, letters, batch, fx, tally)
         return tally
 
-    def _replay_one(self, stored: StoredRecord, dead: int, batch: Batch, fx: Effects, tally: dict[str, int]) -> None:
+    def _replay_one(
+        self, stored: StoredRecord, letters: list[HourKey], batch: Batch, fx: Effects, tally: dict[str, int]
+    ) -> None:
+        dead, sender = len(letters), _claimed(stored)
         try:
             topic = self._checked_topic(stored)
             outcome = []
-            if topic is not None:
-                outcome = self._admitted(self._formats.read(topic, stored, batch, fx, live=False), batch.received_ns)
+            if topic is not None and topic.kind is TopicKind.ACTIVITY:
+                self._activities.message(stored, topic, batch, fx)
+                tally["activities"] = tally.get("activities", 0) + 1
+            elif topic is not None:
+                understood = self._formats.read(topic, stored, batch, fx, live=False)
+                sender = understood.mine, understood.device
+                outcome = self._admitted(understood, batch.received_ns)
+                self._gaps.of_message(topic.kind, understood, batch.clock_ns, fx, replayed=True)
         except DecodeRefused as refused:
             outcome = [refused]
         refusals = [one for one in outcome if isinstance(one, DecodeRefused)]
@@ -134,13 +157,14 @@ class Intake:
             if isinstance(one, DecodeRefused):
                 tally["still_dead"] += 1
                 fx.count(received=1)
-                self._dead(stored, one, batch.clock_ns, fx)
+                self._dead(stored, sender, one, batch.clock_ns, fx)
             elif (one.reading.series, one.reading.time_ns) in quarantined:
                 # Counted when the message came first, and by itself no reason to read a message again.
                 tally["already_known"] += 1
             else:
                 tally[self._take_again(one, stored.id, batch, fx)] += 1
         fx.count(received=-dead, dead=-dead)
+        self._hours.alive(letters, batch.clock_ns, fx)
         fx.replayed_records.append(stored.id)
 
     def _take_again(self, one: Admitted, record_id: int, batch: Batch, fx: Effects) -> str:
@@ -152,14 +176,15 @@ class Intake:
         if after.duplicate > before.duplicate or after.conflict > before.conflict:
             # Neither a new reading nor a new conflict.
             fx.counts = before._asdict()
-            if after.conflict > before.conflict:
+            conflict = after.conflict > before.conflict
+            self._hours.count(one.reading, "conflict" if conflict else "duplicate", batch.clock_ns, fx, -1)
+            if conflict:
                 fx.conflicts.pop()
             return "already_known"
         return "quarantined" if after.quarantined > before.quarantined else "stored"
 
     def _checked_topic(self, stored: StoredRecord) -> Topic | None:
-        """The topic of a message that may be decoded; None for what is not readings (activity,
-        commands to devices)."""
+        """The topic of a message that may be decoded; None for commands to devices."""
         record, flags = stored.record, stored.record.flags
         if not stored.intact:
             raise _damaged()
@@ -174,22 +199,23 @@ class Intake:
             raise DecodeRefused(
                 "retained_telemetry", "a retained reading is of no known time of receipt; do not retain"
             )
-        return None if topic.kind in (TopicKind.ACTIVITY, TopicKind.DOWN) else topic
+        return None if topic.kind is TopicKind.DOWN else topic
 
     def _admitted(self, understood: Understood, received_ns: int) -> list[Admitted | DecodeRefused]:
         mine, device, decoded = understood
-        outcome: list[Admitted | DecodeRefused] = [DecodeRefused(r.word, r.detail) for r in decoded.refused]
+        outcome: list[Admitted | DecodeRefused] = [DecodeRefused(*refused) for refused in decoded.refused]
         for item in decoded.items:
             try:
                 outcome.append(admit(item, mine, device, self._state.registry, received_ns))
             except DecodeRefused as refused:
-                outcome.append(refused)
+                outcome.append(refused.at(f"{item.metric}@{item.channel}" if item.channel else item.metric))
         return outcome
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
         reading = self._state.devices.calibrations.applied(admitted.reading)
         if admitted.quarantine or reading.value is None:
             fx.count(quarantined=1)
+            self._hours.quarantined(reading, admitted.quarantine, batch.clock_ns, fx)
             fx.quarantined.append(Quarantined(batch.clock_ns, record_id, reading, admitted.quarantine))
             return
         series = self._series(reading, fx)
@@ -214,8 +240,10 @@ class Intake:
             self._store(late, series, batch.clock_ns, fx, way, usable=False)
         elif known == reading.value:
             fx.count(duplicate=1)
+            self._hours.count(reading, "duplicate", batch.clock_ns, fx)
         else:
             fx.count(conflict=1)
+            self._hours.count(reading, "conflict", batch.clock_ns, fx)
             fx.conflicts.append(ConflictRow(batch.clock_ns, record_id, reading, known))
 
     def _known(self, series: SeriesState, time_ns: int, clock_ns: int) -> float | None:
@@ -230,10 +258,13 @@ class Intake:
         assert value is not None
         fx.count(pending=1)
         odd = Odd(int(reading.quality), way is Way.LIVE, usable, reading.calibrated)
+        if reading.quality:
+            self._hours.flagged(reading, fx)
         kept = fx.store
         if reading.time_ns < clock_ns - IDENTITY_SPAN_NS:
             # Whether the store has it already, only the store knows.
             (fx.store_replayed if way is Way.REPLAYED else fx.store_after_check).append(reading)
+            self._hours.count(reading, "taken", clock_ns, fx)
             if not odd.judged or reading.quality & Quality.LATE:
                 return False
             kept = fx.not_stored
@@ -251,9 +282,13 @@ class Intake:
             state.series[reading.series] = fx.new_series[reading.series] = known
         return known
 
-    def _dead(self, stored: StoredRecord, refused: DecodeRefused, clock_ns: int, fx: Effects) -> None:
-        record = stored.record
+    def _dead(
+        self, stored: StoredRecord, sender: tuple[str, str], refused: DecodeRefused, clock_ns: int, fx: Effects
+    ) -> None:
+        record, (mine, device) = stored.record, self._hours.sender(*sender)
         fx.count(dead=1)
+        self._hours.dead(mine, device, refused.word, clock_ns, fx)
+        is_next = bool(fx.dead) and fx.dead[-1].record_id == stored.id
         fx.dead.append(
             DeadLetter(
                 clock_ns,
@@ -261,7 +296,11 @@ class Intake:
                 record.source[:300],
                 record.client[:200],
                 refused.word,
+                refused.field[:200],
                 refused.detail[:500],
+                mine,
+                device,
+                0 if is_next else len(record.payload),
             )
         )
 
@@ -280,6 +319,18 @@ def _row_item(row: list[Any]) -> Item:
     except OverflowError as error:
         raise DecodeRefused("not_finite", "value is beyond a double") from error
     return Item(None, metric, channel, stat, period_s, time_ns, number, unit, quality)
+
+
+def _claimed(stored: StoredRecord) -> tuple[str, str]:
+    """Mine and device that a refused message's topic names, '' where it names none or the sender had no right to it."""
+    record = stored.record
+    if not stored.intact or record.flags & (RecordFlag.BAD_TOPIC | RecordFlag.DENIED):
+        return "", ""
+    try:
+        topic = parse_topic(record.source)
+    except DecodeRefused:
+        return "", ""
+    return topic.mine, topic.device
 
 
 def _damaged() -> DecodeRefused:

@@ -18,8 +18,11 @@ from greenmine.core.errors import Corrupt, GreenmineError
 from greenmine.core.latest import Change
 from greenmine.core.notice import NoticeKind
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
+from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.acts import Acts
+from greenmine.pipeline.downlinks import Downlinks
 from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
+from greenmine.pipeline.gaps import Gaps
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
@@ -38,9 +41,12 @@ class Judge:
     def __init__(self, state: JudgeState, past: Past) -> None:
         self.state = state
         self._past = past
-        self._watch = Watch(state)
+        self._activities = Activities(state, past)
+        self._gaps = Gaps(state)
+        self._watch = Watch(state, self._activities)
         self._waiting = WaitingList(state)
-        self.intake = Intake(state, self._watch, past, self._waiting)
+        self._downlinks = Downlinks(state)
+        self.intake = Intake(state, self._watch, past, self._activities, self._gaps, self._waiting)
         self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
@@ -49,6 +55,7 @@ class Judge:
             RecordKind.POLICY: self._policy,
             RecordKind.DELIVERY: self._delivery,
             RecordKind.SERVICE: self._service,
+            RecordKind.DOWNLINK: self._downlinks.attempted,
         }
 
     def apply(self, batch: Batch, fx: Effects) -> None:
@@ -64,6 +71,11 @@ class Judge:
         fx.end_run(batch.received_ns, batch.clock_ns)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
+            self._activities.on_clock(batch.clock_ns, fx)
+            self._gaps.on_clock(batch.clock_ns, fx)
+            self._downlinks.on_clock(batch.clock_ns, fx)
+        if len(fx.downlinks) > fx.downlinks_taken:
+            self._downlinks.take_over(batch.clock_ns, fx)
         self.state.clock_ns = batch.clock_ns
         if self.prunes(batch):
             self.state.pruned_ns = batch.clock_ns

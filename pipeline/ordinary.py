@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 from greenmine.core.clock import NS_PER_MS
 from greenmine.core.errors import DecodeRefused
+from greenmine.core.gap import Sequence, Stream
 from greenmine.core.metric import METRICS
 from greenmine.core.reading import Reading, Series
 from greenmine.core.unit import Conversion, conversion
-from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS
+from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS, is_sentinel
 from greenmine.ingest.ordinary_json import OrdinaryObject, ordinary_objects
 from greenmine.ingest.record import Batch
 from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.ingest.topic import Topic
 from greenmine.pipeline.effects import Effects, SeriesState
+from greenmine.pipeline.gaps import OWN_STREAM, Gaps
 from greenmine.pipeline.state import JudgeState
 from greenmine.pipeline.watch import Watch
 
@@ -27,25 +29,35 @@ _TIMES_KEPT = 4096
 
 
 class Slot(NamedTuple):
-    """What is the same for every ordinary reading of a series. `low` and `high` in the canonical unit."""
+    """What is the same for every ordinary reading of a series. `low` and `high` in the canonical unit; `sentinels` as
+    sent, and only those within them."""
 
     state: SeriesState
     conversion: Conversion | None
     low: float
     high: float
+    sentinels: tuple[float, ...]
 
 
-_Slots = dict[str, Slot]
+class Sender:
+    """What is the same for every message in which a device speaks for itself, or a gateway for it."""
+
+    __slots__ = ("sequence", "slots")
+
+    def __init__(self) -> None:
+        self.slots: dict[str, Slot] = {}
+        self.sequence: Sequence | None = None
 
 
 class Ordinary:
     """Takes ordinary messages in."""
 
-    def __init__(self, state: JudgeState, watch: Watch) -> None:
+    def __init__(self, state: JudgeState, watch: Watch, gaps: Gaps) -> None:
         self._state = state
         self._watch = watch
+        self._gaps = gaps
         self._generation = -1
-        self._senders: dict[tuple[str, str], dict[str | None, _Slots]] = {}
+        self._senders: dict[tuple[str, str], dict[str | None, Sender]] = {}
         self._times: dict[str, int] = {}
 
     def take(self, payload: bytes, topic: Topic, batch: Batch, fx: Effects) -> list[Reading] | None:
@@ -57,24 +69,30 @@ class Ordinary:
         if self._generation != self._state.generation:
             self._generation = self._state.generation
             self._senders.clear()
-        slots_of = self._senders.setdefault((topic.mine, topic.device), {})
+        senders = self._senders.setdefault((topic.mine, topic.device), {})
         ahead_ns = self._state.registry.max_ahead_ns.get(topic.mine, DEFAULT_MAX_AHEAD_NS)
         found: list[tuple[Slot, int, float]] = []
+        numbered: list[tuple[Sender, OrdinaryObject, int]] = []
         for one in objects:
             time_ns = self._time(one)
             if not EARLIEST_NS <= time_ns <= batch.received_ns + ahead_ns:
                 return None
-            slots = slots_of.get(one.device)
-            if slots is None:
-                slots = slots_of[one.device] = {}
+            sender = senders.get(one.device)
+            if sender is None:
+                sender = senders[one.device] = Sender()
+            slots = sender.slots
             for name, sent in one.values.items():
                 slot = slots.get(name) or self._slot(topic, one.device, name, slots)
                 if slot is None:
                     return None
                 value = sent if slot.conversion is None else slot.conversion.apply(sent)
-                if not slot.low <= value <= slot.high:
+                if not slot.low <= value <= slot.high or (slot.sentinels and is_sentinel(sent, slot.sentinels)):
                     return None
                 found.append((slot, time_ns, value))
+            if one.seq is not None:
+                numbered.append((sender, one, time_ns))
+        if numbered:
+            self._follow(numbered, topic, batch.clock_ns, fx)
         return self._keep(found, batch, fx)
 
     def _keep(self, found: list[tuple[Slot, int, float]], batch: Batch, fx: Effects) -> list[Reading]:
@@ -105,6 +123,20 @@ class Ordinary:
         counts["pending"] += len(found) - len(late)
         return late
 
+    def _follow(
+        self, numbered: list[tuple[Sender, OrdinaryObject, int]], topic: Topic, clock_ns: int, fx: Effects
+    ) -> None:
+        for sender, one, time_ns in numbered:
+            seq, known = one.seq, sender.sequence
+            assert seq is not None
+            if known is not None and seq == known.highest + 1 and (one.boot or "") == known.boot:
+                known.highest, known.highest_ns = seq, time_ns
+                fx.advanced[known.id] = known
+            else:
+                stream = Stream(topic.mine, one.device or topic.device, OWN_STREAM)
+                self._gaps.observe(stream, seq, one.boot, time_ns, clock_ns, fx)
+                sender.sequence = self._state.sequences[stream]
+
     def _time(self, one: OrdinaryObject) -> int:
         """Source time in ns; 0, which is out of every range, where it cannot be read."""
         if isinstance(one.ts, int):
@@ -120,7 +152,7 @@ class Ordinary:
             self._times[one.ts] = known
         return known
 
-    def _slot(self, topic: Topic, child: str | None, name: str, slots: _Slots) -> Slot | None:
+    def _slot(self, topic: Topic, child: str | None, name: str, slots: dict[str, Slot]) -> Slot | None:
         """The slot of a value, made where all about the series is ordinary and it was heard before."""
         metric, at, channel = name.partition("@")
         known = METRICS.get(metric)
@@ -137,6 +169,8 @@ class Ordinary:
             return None
         if self._state.devices.calibrations.concern(series):
             return None
-        low = max(known.low, 0.0) if known.negative_flagged else known.low
-        slot = slots[name] = Slot(state, conversion(setting.unit, known.unit), low, known.high)
+        low, unit = max(known.low, 0.0) if known.negative_flagged else known.low, conversion(setting.unit, known.unit)
+        # One that is out of range is never ordinary, and is not looked for in every value.
+        within = (s for s in setting.sentinels if low - 1 <= (s if unit is None else unit.apply(s)) <= known.high + 1)
+        slot = slots[name] = Slot(state, unit, low, known.high, tuple(within))
         return slot

@@ -6,6 +6,8 @@ import json
 
 from sqlalchemy import Connection, func, select
 
+from greenmine.core.account import HourKey
+from greenmine.core.activity import Activity
 from greenmine.core.alert import Alert
 from greenmine.core.errors import NotFound, address_words
 from greenmine.core.reading import Series
@@ -13,7 +15,7 @@ from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
 from greenmine.pipeline.effects import KeptResult
 from greenmine.pipeline.identities import Recent, unpack_chunk
-from greenmine.store import alerts, schema
+from greenmine.store import activities, alerts, schema
 from greenmine.store.columns import Odd
 from greenmine.store.state import StateDb
 
@@ -71,6 +73,11 @@ class CommittedPast:
             except NotFound:
                 return None
 
+    def has_activity(self, activity: Activity) -> bool:
+        """Whether this report of activity was taken before."""
+        with self._state.reading() as connection:
+            return activities.has(connection, activity)
+
     def kept_result(self, principal: str, idempotency_key: str) -> KeptResult | None:
         """The answer already given to an act."""
         table = schema.act_result
@@ -102,21 +109,23 @@ class CommittedPast:
         with self._state.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
-    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
-        """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
+    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, list[HourKey]]]:
+        """These journal records, as far as they have dead letters not yet replayed; of each of these in whose account
+        it stands, and when it was refused."""
         table = schema.dead_letter
         query = (
-            select(table.c.record_id, func.count())
+            select(table.c.record_id, table.c.mine, table.c.device, table.c.at_ns)
             .where(table.c.record_id.in_(record_ids), table.c.record_id > 0, table.c.replayed_ns.is_(None))
-            .group_by(table.c.record_id)
-            .order_by(table.c.record_id)
+            .order_by(table.c.record_id, table.c.id)
         )
+        letters: dict[int, list[HourKey]] = {}
         with self._state.reading() as connection:
-            found = connection.execute(query).tuples().all()
-        out: list[tuple[StoredRecord, int]] = []
-        for record_id, count in found:
+            for row in connection.execute(query):
+                letters.setdefault(row.record_id, []).append(HourKey(row.mine, row.device, row.at_ns))
+        out: list[tuple[StoredRecord, list[HourKey]]] = []
+        for record_id, of_record in letters.items():
             stored = self._journal.record(record_id)
             if stored is None:
                 raise NotFound(f"the journal no longer has record {record_id}")
-            out.append((stored, count))
+            out.append((stored, of_record))
         return out

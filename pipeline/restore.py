@@ -11,13 +11,15 @@ from greenmine.core.quality import Quality
 from greenmine.core.reading import Series
 from greenmine.ingest.device_facts import KINDS, DeviceFacts
 from greenmine.pipeline import commit, edge_nodes
-from greenmine.pipeline.effects import NoticeState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import alerts, facts, schema, waiting
+from greenmine.store import activities, alerts, facts, gaps, hours, schema, waiting
 from greenmine.store.columns import Columns, unpack
+from greenmine.store.downlinks import to_downlink
 from greenmine.store.notices import to_notice
+from greenmine.store.outbox import SeriesNames
 from greenmine.store.state import StateDb, get_meta
 
 
@@ -37,6 +39,12 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
             judge.keep_alert(alert)
         for row in connection.execute(select(schema.notice).where(schema.notice.c.state == "pending")):
             judge.notices[row.key] = _notice_state(row)
+        _downlinks(connection, judge)
+        for interval in activities.kept(connection):
+            judge.activities.setdefault(interval.mine, {})[interval.id] = interval
+        _sequences(connection, judge)
+        judge.uncounted = hours.uncounted(connection, SeriesNames())
+        judge.next_activity_id = 1 + activities.last_id(connection)
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
         judge.edge_nodes = edge_nodes.load(connection)
@@ -64,6 +72,24 @@ def _notice_state(row: Row[Any]) -> NoticeState:
         row.ended_ns,
         row.detail,
     )
+
+
+def _downlinks(connection: Connection, judge: JudgeState) -> None:
+    table = schema.downlink
+    query = select(table).where(table.c.state == "pending").order_by(table.c.created_ns, table.c.id)
+    for row in connection.execute(query):
+        judge.downlinks[row.id] = DownlinkState(
+            to_downlink(row), row.state, row.attempts, row.next_ns, row.ended_ns, row.detail
+        )
+
+
+def _sequences(connection: Connection, judge: JudgeState) -> None:
+    for known in gaps.sequences(connection):
+        judge.sequences[known.stream] = known
+        judge.next_sequence_id = max(judge.next_sequence_id, known.id + 1)
+    for gap in gaps.waiting(connection):
+        judge.sequences[gap.stream].missing[gap.id] = gap
+        judge.gapped.add(gap.stream)
 
 
 def _series(connection: Connection, judge: JudgeState) -> None:

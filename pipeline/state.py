@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from greenmine.core.account import HourKey
+from greenmine.core.activity import Activity, ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition
 from greenmine.core.fact import Fact
+from greenmine.core.gap import Sequence, Stream
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.ingest.device_facts import DeviceFacts
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
-from greenmine.pipeline.effects import KeptResult, NoticeState, SeriesState
+from greenmine.pipeline.effects import DownlinkState, KeptResult, NoticeState, SeriesState
 from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.policy.model import Policy
 from greenmine.rules.binding import Binding, bind, by_series, quiet_band
@@ -44,6 +48,10 @@ class Past(Protocol):
         """Any alert, open or not."""
         ...
 
+    def has_activity(self, activity: Activity) -> bool:
+        """Whether this report of activity was taken before."""
+        ...
+
     def kept_result(self, principal: str, idempotency_key: str) -> KeptResult | None:
         """The answer already given to an act."""
         ...
@@ -56,8 +64,9 @@ class Past(Protocol):
         """Journal records with dead letters of an address that was unknown, not yet replayed; the newest `most`."""
         ...
 
-    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
-        """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
+    def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, list[HourKey]]]:
+        """These journal records, as far as they have dead letters not yet replayed; of each of these in whose account
+        it stands, and when it was refused."""
         ...
 
 
@@ -76,11 +85,17 @@ class JudgeState:
     keys_by_id: dict[str, AlertKey] = field(default_factory=dict)
     link_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
+    downlinks: dict[str, DownlinkState] = field(default_factory=dict)
+    activities: dict[str, dict[int, ActivityInterval]] = field(default_factory=dict)
+    sequences: dict[Stream, Sequence] = field(default_factory=dict)
+    gapped: set[Stream] = field(default_factory=set)
     clock_ns: int = 0
     listening_since_ns: int = 0
     link_down_since_ns: int | None = None
     next_series_id: int = 1
     next_fact_id: int = 1
+    next_activity_id: int = 1
+    next_sequence_id: int = 1
     alerts_raised: int = 0
     pruned_ns: int = 0
     registry: Registry = field(default_factory=lambda: Registry.of([]))
@@ -93,6 +108,8 @@ class JudgeState:
     waiting_evicted: int = 0
     absences: list[tuple[int, Series, int]] = field(default_factory=list)
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
+    uncounted: Counter[HourKey] = field(default_factory=Counter)
+    """Readings in the log of identities that no row of `device_hour` has yet."""
     generation: int = 0
     """How often policies and facts changed: what was derived from them before is out of date."""
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from greenmine.core.metric import METRICS
 from greenmine.core.notice import NoticeKind
 from greenmine.core.principal import SERVICE, Principal, PrincipalKind
 from greenmine.core.reading import Reading, Series
+from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
 from greenmine.pipeline.state import LINK_RULE, JudgeState
 from greenmine.rules import conditions
@@ -28,8 +29,9 @@ LINK_GRACE_NS = 60 * 1_000_000_000
 class Watch:
     """Drives the conditions of all bindings over one state."""
 
-    def __init__(self, state: JudgeState) -> None:
+    def __init__(self, state: JudgeState, activities: Activities) -> None:
         self._state = state
+        self._activities = activities
 
     def on_reading(self, reading: Reading, series: SeriesState, clock_ns: int, fx: Effects) -> None:
         """The newest reading of a series has come, and it is usable."""
@@ -51,6 +53,8 @@ class Watch:
                     value = series.window.mean(binding)
                 if value is None:
                     continue
+                if binding.asks_activity and not self._activities.judges(binding, reading.time_ns):
+                    continue  # passed over: it moves the condition in neither direction
                 step = conditions.on_value(binding, before, value, reading.time_ns, clock_ns)
             self._moved(binding, before, step, clock_ns, fx)
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from greenmine.core.activity import ActivityKind
 from greenmine.core.alert import Severity
 from greenmine.core.metric import METRICS, SensorKind
 from greenmine.core.quality import UNUSABLE_FOR_CONDITIONS, flag_names
@@ -96,6 +97,7 @@ class MetricSetting(Section):
     interval: Seconds = Field(gt=0)
     stat: Literal["inst", "avg", "min", "max", "sum"] = "inst"
     period: Seconds = Field(default=0, validate_default=False)
+    sentinels: list[Number] = Field(default_factory=list, max_length=16)
 
     @model_validator(mode="after")
     def _statistic_has_period(self) -> MetricSetting:
@@ -161,6 +163,11 @@ class LimitRule(RuleBase):
 
     `raise` and `clear` are in `unit` (the metric's canonical unit if left out). `direction: above` needs
     clear < raise, `below` needs clear > raise.
+
+    With `during` only readings whose source time lies in an open or declared interval of one of these kinds (widened
+    by `activity_margin`) are judged, with `not_during` only those outside; of a mean the whole window has to be
+    outside. What is known when a reading comes decides. A reading that is passed over changes nothing: it neither
+    clears a firing condition nor raises one, and a hold that runs goes on.
     """
 
     metric: MetricName
@@ -170,6 +177,18 @@ class LimitRule(RuleBase):
     unit: UnitName | None = None
     hold: Seconds = Field(default=0, validate_default=False)
     clear_hold: Seconds = Field(default=0, validate_default=False)
+    during: list[ActivityKind] | None = Field(default=None, min_length=1)
+    not_during: list[ActivityKind] | None = Field(default=None, min_length=1)
+    activity_margin: Seconds = Field(default=0, le=86_400, validate_default=False)
+
+    @model_validator(mode="after")
+    def _activity_is_asked_once(self) -> LimitRule:
+        both = set(self.during or ()) & set(self.not_during or ())
+        if both:
+            raise ValueError(f"{min(both).value} stands in during and in not_during; no reading could be judged")
+        if self.activity_margin and not (self.during or self.not_during):
+            raise ValueError("activity_margin widens during or not_during; name one, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _levels_are_apart(self) -> LimitRule:
@@ -260,11 +279,19 @@ class Contact(Section):
 
 
 class QualitySettings(Section):
-    """Which flags take a reading out of conditions, and how far a device's clock may be ahead."""
+    """Which flags take a reading out of conditions, how far a device's clock may be ahead, and which numbers stand for
+    "no value" with every sensor of the mine."""
 
     unusable: list[str] = Field(default_factory=lambda: flag_names(UNUSABLE_FOR_CONDITIONS))
     max_ahead: Seconds = Field(default=300, validate_default=False)
     lateness: Seconds = Field(default=300, validate_default=False)
+    sentinels: list[Number] = Field(default_factory=list, max_length=16)
+
+
+class ActivitySettings(Section):
+    """How long the activities of the mine can go on."""
+
+    longest: dict[ActivityKind, Seconds] = Field(default_factory=dict)
 
 
 class GrafanaSettings(Section):
@@ -301,6 +328,7 @@ class Policy(Section):
     )
     rules: list[Rule] = Field(default_factory=list)
     quality: QualitySettings = Field(default_factory=QualitySettings)
+    activity: ActivitySettings = Field(default_factory=ActivitySettings)
     contacts: list[Contact] = Field(default_factory=list)
     ladders: list[Ladder] = Field(default_factory=list)
     tarps: list[Tarp] = Field(default_factory=list)
@@ -314,10 +342,16 @@ class Policy(Section):
         return next((d for d in self.devices if d.id == device_id), None)
 
     def series(self) -> dict[Series, MetricSetting]:
-        """Every series that the registered sensors report, with its settings."""
+        """Every series that the registered sensors report, with its settings, the mine's sentinels among its own."""
         return {
-            Series(self.mine.id, device.id, metric, sensor.channel, setting.stat, setting.period): setting
+            Series(self.mine.id, device.id, metric, sensor.channel, setting.stat, setting.period): self._complete(
+                setting
+            )
             for device in self.devices
             for sensor in device.sensors
             for metric, setting in sensor.metrics.items()
         }
+
+    def _complete(self, setting: MetricSetting) -> MetricSetting:
+        general = self.quality.sentinels
+        return setting.model_copy(update={"sentinels": [*setting.sentinels, *general]}) if general else setting

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from greenmine.core.activity import ActivityKind
 from greenmine.core.alert import AlertKey
 from greenmine.core.metric import METRICS
 from greenmine.core.reading import Series
@@ -33,6 +34,10 @@ class Binding:
     window_ns: int
     due: float
     silence_ns: int
+    during: frozenset[ActivityKind] = frozenset()
+    not_during: frozenset[ActivityKind] = frozenset()
+    activity_margin_ns: int = 0
+    asks_activity: bool = False
 
     @property
     def key(self) -> AlertKey:
@@ -116,6 +121,10 @@ def _binding(rule: Rule, series: Series, setting: MetricSetting) -> Binding:
         window_ns=window_ns,
         due=due,
         silence_ns=max(STALE_INTERVALS * interval_ns, SHORTEST_SILENCE_NS),
+        during=frozenset(rule.during or ()),
+        not_during=frozenset(rule.not_during or ()),
+        activity_margin_ns=rule.activity_margin * NS,
+        asks_activity=bool(rule.during or rule.not_during),
     )
 
 

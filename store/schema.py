@@ -62,11 +62,32 @@ recent = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("cursor", BigInteger, nullable=False),
+    Column("taken", Boolean, nullable=False),
     Column("blob", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
 """The log of identities: the readings of each commit (`store.columns`) that may not yet be in a chunk of their series,
-nor in its row."""
+nor in its row. Those that were `taken` are not in `device_hour` yet."""
+
+device_hour = Table(
+    "device_hour",
+    metadata,
+    Column("mine", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("start_ns", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("taken", "quarantined", "duplicate", "conflict", "dead")),
+    sqlite_with_rowid=False,
+)
+"""The message account by device and hour (`store.hours`)."""
+
+reason = Table(
+    "reason",
+    metadata,
+    *(Column(name, String, primary_key=True) for name in ("mine", "device", "kind", "word")),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How often something was `refused`, `quarantined` or `flagged`, and why."""
 
 identity = Table(
     "identity",
@@ -146,12 +167,25 @@ dead_letter = Table(
     Column("source", Text, nullable=False),
     Column("client", String, nullable=False),
     Column("word", String, nullable=False),
+    Column("field", String, nullable=False),
     Column("detail", Text, nullable=False),
     Column("replayed_ns", BigInteger),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("size", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
 """Refused messages and items (`record_id` names the journal's record), and readings that the store can never take
-(`record_id` 0; the reading stands in `detail`)."""
+(`record_id` 0; the reading stands in `detail`). `mine` and `device` are those in whose account it stands, '' where the
+sender is not registered. `size` is that of the payload, on one of the letters of a message."""
+
+dead_letter_total = Table(
+    "dead_letter_total",
+    metadata,
+    Column("of_store", Boolean, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in ("rows", "bytes", "dropped")),
+)
+"""What of messages, and of readings that the store refused, is kept as dead letters and was dropped."""
 
 quarantine = Table(
     "quarantine",
@@ -229,6 +263,110 @@ notice = Table(
     Index("notice_due", "state", "next_ns"),
 )
 
+downlink = Table(
+    "downlink",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("detail", Text, nullable=False),
+    Index("downlink_due", "state", "next_ns"),
+)
+"""Messages to devices: an outbox, and for a month what became of them."""
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("time_ns", BigInteger, nullable=False, index=True),
+    Column("lat", Float),
+    Column("lon", Float),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    UniqueConstraint("mine", "device", "kind", "state", "zone", "time_ns"),
+)
+"""What devices reported of the mine's doings, as it came."""
+
+activity_interval = Table(
+    "activity_interval",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("lat", Float),
+    Column("lon", Float),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger),
+    Column("latest_end_ns", BigInteger, nullable=False),
+    Column("ended_by", String),
+    Column("kept", Boolean, nullable=False, index=True),
+    Index("activity_interval_mine", "mine", "start_ns"),
+)
+"""What follows from the reports. `kept`: rules still look at it."""
+
+sequence = Table(
+    "sequence",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("boot", String, nullable=False),
+    Column("former_boot", String, nullable=False),
+    Column("highest", BigInteger, nullable=False),
+    Column("highest_ns", BigInteger, nullable=False),
+    Column("reset_ns", BigInteger),
+    Column("cursor", BigInteger, nullable=False),
+    UniqueConstraint("mine", "device", "name"),
+)
+"""Numbers that devices give their messages; as of the commit with this cursor."""
+
+sequence_log = Table(
+    "sequence_log",
+    metadata,
+    Column("cursor", BigInteger, primary_key=True, autoincrement=False),
+    Column("blob", LargeBinary, nullable=False),
+)
+"""How far sequences were at each commit (id, highest, highest_ns), as far as it may not be in their rows yet."""
+
+gap = Table(
+    "gap",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("stream", String, nullable=False),
+    Column("boot", String, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("from_ns", BigInteger, nullable=False),
+    Column("to_ns", BigInteger, nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("found_ns", BigInteger, index=True),
+    Column("filled", Integer, nullable=False),
+    Column("remaining", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),
+    Column("closed_ns", BigInteger),
+    Column("reason", String, nullable=False),
+    Index("gap_device", "mine", "device"),
+    Index("gap_reason", "reason"),
+)
+"""Numbers that never came; `found_ns` is null while it may be mere disorder."""
 edge_node = Table(
     "edge_node",
     metadata,

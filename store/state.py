@@ -23,6 +23,8 @@ from greenmine.core.errors import StoreUnavailable, UserError
 from greenmine.store import schema
 
 _VERSION = "schema_version"
+JOURNAL_CLOCK = "journal_clock_ns"
+"""Key in `meta`: the journal's clock (ns) as of the last commit."""
 # Every commit executes these: built once, they are compiled once.
 _SET_META = update(schema.meta).where(schema.meta.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
 _ADD_TO_ACCOUNT = update(schema.account).values(

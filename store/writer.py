@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import structlog
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
-from greenmine.core.account import Account
+from greenmine.core.account import Account, HourKey, hour_of
 from greenmine.core.clock import Clock
+from greenmine.core.dead_letter import DeadReason
 from greenmine.core.errors import StoreUnavailable
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import ReadingStore, Rejected, Selection
-from greenmine.store import outbox, schema
-from greenmine.store.state import StateDb, add_to_account
+from greenmine.store import dead_letters, hours, outbox, schema
+from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, get_meta
 
 log = structlog.get_logger(__name__)
 MOST_READINGS = 10_000
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+STORE_REJECTED = DeadReason.STORE_REJECTED.value
 LONGEST_GAP_NS = 7 * 86_400 * 1_000_000_000
 """Old readings of a series further apart are asked for separately, so that two of them do not fetch years between."""
 
@@ -98,7 +101,7 @@ class StoreWriter:
     def _ask(self, parcels: list[outbox.Parcel]) -> int:
         """Drop from parcels of old readings what the store has already; the rest stays in the outbox as new."""
         kept = self._kept(reading for parcel in parcels for reading in parcel.readings)
-        delta, conflicts = Account(), []
+        delta, conflicts, moved = Account(), [], _Moved()
         new: list[list[Reading]] = []
         for parcel in parcels:
             fresh: list[Reading] = []
@@ -111,16 +114,20 @@ class StoreWriter:
                     fresh.append(reading)
                 elif parcel.replayed:
                     delta += Account(received=-1, pending=-1)
+                    moved.note(reading, "")
                 elif there == reading.value:
                     delta += Account(pending=-1, duplicate=1)
+                    moved.note(reading, "duplicate")
                 else:
                     delta += Account(pending=-1, conflict=1)
+                    moved.note(reading, "conflict")
                     conflicts.append((reading, there))
             new.append(fresh)
         with self._state.writing() as connection:
             for parcel, fresh in zip(parcels, new, strict=True):
                 outbox.decided(connection, parcel, fresh)
             add_to_account(connection, delta)
+            moved.write(connection)
             if conflicts:
                 connection.execute(insert(schema.conflict), [self._conflict(*one) for one in conflicts])
         return -delta.pending
@@ -133,7 +140,11 @@ class StoreWriter:
             outbox.remove(connection, parcels)
             add_to_account(connection, Account(stored=stored, pending=-len(readings), dead=len(rejected)))
             if rejected:
-                connection.execute(insert(schema.dead_letter), [self._dead(one) for one in rejected])
+                dead_letters.keep(connection, [self._dead(one) for one in rejected], of_store=True)
+                moved = _Moved()
+                for one in rejected:
+                    moved.note(one.reading, "dead")
+                moved.write(connection)
         self.written += stored
         return len(readings)
 
@@ -157,8 +168,12 @@ class StoreWriter:
             "record_id": 0,
             "source": "/".join(reading.series[:2]),
             "client": "store",
-            "word": "store_rejected",
+            "word": STORE_REJECTED,
+            "field": reading.series.metric,
             "detail": detail,
+            "size": len(detail),
+            "mine": reading.series.mine,
+            "device": reading.series.device,
         }
 
     def _conflict(self, reading: Reading, kept: float) -> dict[str, object]:
@@ -208,6 +223,31 @@ class StoreWriter:
         if self.trouble is not None:
             log.info("store: takes readings again", failures=self._failures)
         self._failures, self.trouble = 0, None
+
+
+class _Moved:
+    """Readings that were taken and turn out to be something else, for the accounts of their devices' hours."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[Series, int, str]] = []
+
+    def note(self, reading: Reading, name: str) -> None:
+        """What the reading is: `duplicate`, `conflict`, `dead`, or '' where it was counted before."""
+        self._noted.append((reading.series, reading.time_ns, name))
+
+    def write(self, connection: Connection) -> None:
+        clock_ns = int(get_meta(connection, JOURNAL_CLOCK) or 0)
+        changes: Counter[tuple[HourKey, str]] = Counter()
+        reasons: Counter[hours.ReasonKey] = Counter()
+        for series, time_ns, name in self._noted:
+            key = HourKey(series.mine, series.device, hour_of(time_ns, clock_ns))
+            changes[key, "taken"] -= 1
+            if name:
+                changes[key, name] += 1
+            if name == "dead":
+                reasons[hours.ReasonKey(series.mine, series.device, hours.REFUSED, STORE_REJECTED)] += 1
+        hours.add(connection, changes)
+        hours.add_reasons(connection, reasons)
 
 
 def _spans(times_ns: list[int]) -> Iterator[tuple[int, int]]:

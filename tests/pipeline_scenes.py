@@ -29,7 +29,7 @@ from greenmine.pipeline.restore import restore
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState
 from greenmine.policy.canonical import to_canonical_json
 from greenmine.policy.model import Policy
-from greenmine.store import alerts, notices, outbox, schema
+from greenmine.store import alerts, gaps, hours, notices, outbox, schema
 from greenmine.store.columns import Odd
 from greenmine.store.state import StateDb, set_meta
 
@@ -345,9 +345,10 @@ def table_rows(state: StateDb, table: str) -> list[dict[str, Any]]:
 
 
 COMPARED = (
-    "account", "condition", "alert", "transition", "dead_letter", "quarantine", "conflict",
-    "notice", "fact", "policy_version", "act_result", "audit", "meta",
-    "waiting_device", "muted_device", "recalibration",
+    "account", "condition", "alert", "transition", "dead_letter", "dead_letter_total", "quarantine", "conflict",
+    "notice", "downlink", "activity", "activity_interval", "gap", "fact",
+    "policy_version", "act_result", "audit", "meta",
+    "reason", "waiting_device", "muted_device", "recalibration",
 )  # fmt: skip
 
 
@@ -355,6 +356,9 @@ def everything(state: StateDb) -> dict[str, Any]:
     """All that a state holds, in a form that does not depend on which batches were committed together."""
     held: dict[str, Any] = {table: table_rows(state, table) for table in COMPARED}
     held["series"] = series_as_restored(state)
+    with state.reading() as connection:
+        held["sequences"] = gaps.sequences(connection)
+        held["hours"] = {key: account for key, account in hours.accounts(connection).items() if any(account)}
     held["identities"] = identities(state)
     held["outbox"] = outbox_readings(state)
     return held

@@ -20,11 +20,13 @@ from typing import Any
 import httpx
 import uvicorn
 
-from greenmine.core.account import Account
+from greenmine.core.account import Account, DeviceHour
 from greenmine.core.act import Act, ActKind, ActResult
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Transition, alert_id
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
+from greenmine.core.gap import Gap
 from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
@@ -33,8 +35,10 @@ from greenmine.core.user import Role, User
 from greenmine.core.waiting import Network, WaitingDevice, WaitingKey, WaitingValue
 from greenmine.ingest.device_suggestion import suggest_device
 from greenmine.policy.model import Policy
+from greenmine.store.dead_letters import DeadLetterRow
+from greenmine.store.hours import ReasonKey
 from greenmine.web.app import create_app
-from greenmine.web.backend import Backend, Check
+from greenmine.web.backend import Backend, Check, DeadLettersAsked
 from greenmine.web.stream import LiveHub
 
 NOW_NS = 1_795_334_400 * NS_PER_S
@@ -211,6 +215,7 @@ class FakeBoard:
         self.newest: dict[Series, Latest] = {}
         self.known: dict[str, Alert] = {}
         self.steps: dict[str, list[Transition]] = {}
+        self.intervals: list[ActivityInterval] = []
 
     def policies(self) -> Mapping[str, Policy]:
         """Active policies."""
@@ -230,6 +235,11 @@ class FakeBoard:
         if alert_id not in self.known:
             raise NotFound(f"no alert {alert_id!r}")
         return self.known[alert_id], list(self.steps[alert_id])
+
+    def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
+        """Intervals of activity in the span."""
+        found = [one for one in self.intervals if one.mine == mine and one.touches(start_ns, end_ns - 1)]
+        return sorted(found, key=lambda one: (one.start_ns, one.id))
 
 
 class FakeDesk:
@@ -485,6 +495,59 @@ class FakeDevices:
         return suggest_device(device)
 
 
+class FakeIntakes:
+    """What came in and what did not, in lists."""
+
+    def __init__(self) -> None:
+        self.known_gaps: list[Gap] = []
+        self.known_hours: list[DeviceHour] = []
+        self.known_reasons: dict[ReasonKey, int] = {}
+        self.known_letters: list[tuple[DeadLetterRow, bytes | None]] = []
+
+    def gaps(self, mine: str | None, device: str | None, open_only: bool, limit: int) -> list[Gap]:
+        """Gaps as they were put here."""
+        return [
+            gap
+            for gap in self.known_gaps
+            if mine in (None, gap.stream.mine)
+            and device in (None, gap.stream.device)
+            and (gap.closed_ns is None or not open_only)
+        ][:limit]
+
+    def hours(self, mine: str | None, device: str | None, from_ns: int | None, to_ns: int | None) -> list[DeviceHour]:
+        """Hours as they were put here."""
+        return [
+            one
+            for one in self.known_hours
+            if mine in (None, one.mine)
+            and device in (None, one.device)
+            and (from_ns or 0) <= one.start_ns < (to_ns or 2**63)
+        ]
+
+    def dead_letters(self, asked: DeadLettersAsked) -> list[DeadLetterRow]:
+        """Letters as they were put here."""
+        return [
+            row
+            for row, _ in self.known_letters
+            if asked.word in (None, row.word)
+            and asked.mine in (None, row.mine)
+            and asked.device in (None, row.device)
+            and (row.replayed_ns is None or asked.replayed_too)
+        ][: asked.limit]
+
+    def dead_letter(self, number: int) -> tuple[DeadLetterRow, bytes | None]:
+        """One that was put here."""
+        for row, payload in self.known_letters:
+            if row.id == number:
+                return row, payload
+        raise NotFound("no such dead letter")
+
+    def reasons(self, mine: str | None, device: str | None) -> dict[ReasonKey, int]:
+        """Reasons as they were put here."""
+        found = self.known_reasons.items()
+        return {key: n for key, n in found if mine in (None, key.mine) and device in (None, key.device)}
+
+
 @dataclasses.dataclass
 class World:
     """All fakes of one backend."""
@@ -496,13 +559,12 @@ class World:
     readings: IndexedReadings
     clock: ManualClock
     devices: FakeDevices = dataclasses.field(default_factory=FakeDevices)
+    intakes: FakeIntakes = dataclasses.field(default_factory=lambda: FakeIntakes())
 
     @property
     def backend(self) -> Backend:
         """What `create_app` is given."""
-        return Backend(
-            self.board, self.desk, self.logins, self.operations, self.readings, self.clock, devices=self.devices
-        )
+        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock, self.intakes, self.devices)
 
 
 def make_world(scene: str = "rest", hours: int = 0) -> World:

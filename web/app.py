@@ -16,10 +16,13 @@ from greenmine.core.errors import GreenmineError
 from greenmine.web import (
     api,
     api_acts,
+    api_dead_letters,
     api_devices,
+    api_ingest,
     assets,
     page_alerts,
     page_commissioning,
+    page_data,
     page_login,
     page_waiting,
     pages,
@@ -63,11 +66,12 @@ def create_app(
     app.state.secure_cookies = secure_cookies
     app.state.hub = stream.LiveHub(heartbeat_s)
     app.state.onlooker = Onlooker()
-    for room in (api.router, api_acts.router, api_devices.router, page_commissioning.api_router, stream.router):
-        app.include_router(room, prefix="/api/v1", dependencies=[Depends(api_session)])
+    spoken = (api, api_acts, api_dead_letters, api_devices, api_ingest, stream)
+    for router in (*(room.router for room in spoken), page_commissioning.api_router):
+        app.include_router(router, prefix="/api/v1", dependencies=[Depends(api_session)])
     for open_to_all in (probes, assets, page_login):
         app.include_router(open_to_all.router)
-    for page in (pages, page_alerts, page_commissioning, page_waiting):
+    for page in (pages, page_alerts, page_commissioning, page_data, page_waiting):
         app.include_router(page.router, dependencies=[Depends(page_session)])
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(GreenmineError, on_greenmine_error)

@@ -6,16 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from greenmine.core.account import Account
+from greenmine.core.account import Account, DeviceHour
 from greenmine.core.act import Act, ActResult
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import Clock
 from greenmine.core.errors import NotFound
+from greenmine.core.gap import Gap
 from greenmine.core.latest import ChangeListener, Latest, Wants
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import User
 from greenmine.core.waiting import Network, WaitingDevice
 from greenmine.policy.model import Policy
+from greenmine.store.dead_letters import DeadLetterRow
+from greenmine.store.hours import ReasonKey
 
 
 class Board(Protocol):
@@ -35,6 +39,10 @@ class Board(Protocol):
 
     def history(self, alert_id: str) -> tuple[Alert, list[Transition]]:
         """An alert and its transitions in order. Raises NotFound."""
+        ...
+
+    def activities(self, mine: str, start_ns: int, end_ns: int) -> list[ActivityInterval]:
+        """Intervals of activity that have a moment in the span (source time), by their beginning."""
         ...
 
 
@@ -134,6 +142,41 @@ class Operations(Protocol):
         ...
 
 
+class DeadLettersAsked(NamedTuple):
+    """Which dead letters; None is any."""
+
+    word: str | None
+    mine: str | None
+    device: str | None
+    replayed_too: bool
+    limit: int
+
+
+class Intakes(Protocol):
+    """What came in and what did not."""
+
+    def gaps(self, mine: str | None, device: str | None, open_only: bool, limit: int) -> list[Gap]:
+        """Declared gaps in what devices number, newest first."""
+        ...
+
+    def hours(self, mine: str | None, device: str | None, from_ns: int | None, to_ns: int | None) -> list[DeviceHour]:
+        """Accounts of devices by hour of source time, the last 24 hours where no span is given. Raises Refused."""
+        ...
+
+    def dead_letters(self, asked: DeadLettersAsked) -> list[DeadLetterRow]:
+        """Dead letters that were not replayed, newest first."""
+        ...
+
+    def dead_letter(self, number: int) -> tuple[DeadLetterRow, bytes | None]:
+        """One of them with the bytes of its message (None where it is a reading that the store refused).
+        Raises NotFound."""
+        ...
+
+    def reasons(self, mine: str | None, device: str | None) -> Mapping[ReasonKey, int]:
+        """How often something was refused, quarantined or flagged, and why."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """Everything that `create_app` is given."""
@@ -144,4 +187,5 @@ class Backend:
     operations: Operations
     readings: ReadingStore
     clock: Clock
+    intakes: Intakes
     devices: Devices = field(default_factory=NoDevices)

@@ -135,6 +135,10 @@ class Ui:
         """Battery as far as it is known."""
         return _with_units(health, (("battery_v", "V"), ("battery_percent", "%")))
 
+    def gap(self, reason: str) -> str:
+        """What became of a gap."""
+        return texts.pick(wording.GAP_REASONS, self.language, reason)
+
     def network(self, network: str) -> str:
         """Whose name an address is."""
         return texts.pick(texts.NETWORKS, self.language, network)
@@ -202,7 +206,7 @@ class Ui:
         said = dict(parse_qsl(self.query)).get("said", "")
         return (
             self.t(f"said.{said}")
-            if said in ("acknowledge", "note", "resolve", "password", "approve", "reject", "replay")
+            if said in ("acknowledge", "note", "resolve", "password", "approve", "reject")
             else ""
         )
 

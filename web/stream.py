@@ -18,6 +18,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import to_rfc3339
 from greenmine.core.identifier import IDENTIFIER_PATTERN
@@ -25,6 +26,7 @@ from greenmine.core.latest import Change, Latest, Wants
 from greenmine.core.reading import Series
 from greenmine.dashboards.shown import number_text, shown_digits, shown_unit, shown_value, unit_symbol
 from greenmine.policy.model import Policy
+from greenmine.web.api_ingest import activity_out
 from greenmine.web.api_models import alert_out, transition_out, value_out
 from greenmine.web.backend import Backend
 from greenmine.web.compiled import compiled
@@ -272,6 +274,8 @@ def _events(backend: Backend, latest: list[Latest], changes: list[Change], overf
             events.append(_event("alert", alert_out(what).model_dump()))
         elif isinstance(what, Transition):
             events.append(_event("transition", transition_out(what, alerts.get(what.alert_id)).model_dump()))
+        elif isinstance(what, ActivityInterval):
+            events.append(_event("activity", activity_out(what).model_dump()))
         elif change.kind == "policy":
             events.append(_event("policy", {"mine": what}))
         elif change.kind == "message":
@@ -305,6 +309,8 @@ def _mine_of(change: Change, mines: dict[str, str]) -> str | None:
         return what.series.mine
     if isinstance(what, Alert):
         return what.key.mine
+    if isinstance(what, ActivityInterval):
+        return what.mine
     if isinstance(what, Transition):
         return mines.get(what.alert_id)
     if change.kind == "policy":

@@ -65,6 +65,8 @@ class Rig(Protocol):
 
     def replace_accounts(self, accounts: Iterable[Account]) -> None: ...
 
+    def publish(self, topic: str, payload: bytes) -> bool: ...
+
     def close(self) -> None: ...
 
 
@@ -78,6 +80,9 @@ class EmbeddedRig:
 
     def replace_accounts(self, accounts: Iterable[Account]) -> None:
         self.gate.replace(accounts)
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        return self.broker.publish(topic, payload)
 
     def close(self) -> None:
         self.broker.stop()
@@ -99,6 +104,9 @@ class MosquittoRig:
 
     def replace_accounts(self, accounts: Iterable[Account]) -> None:
         self.server.replace_accounts(accounts)
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        return self.subscriber.publish(topic, payload)
 
     def close(self) -> None:
         self.subscriber.stop()
@@ -359,7 +367,47 @@ def test_a_service_is_given_what_devices_send(rig: Rig) -> None:
         assert office.next().payload == b"a reading"
 
 
+def test_a_message_of_ours_reaches_the_device_and_only_with_an_acknowledgement_due(rig: Rig) -> None:
+    with come_in(rig, D1) as client, Client(rig.port, D2.name, PASSWORD) as neighbour:
+        client.send(m.subscribe(down(D1)))
+        client.expect(m.SUBACK)
+        neighbour.subscribe(down(D2))
+        assert rig.publish(down(D1), b"fill in")
+        got = client.expect(m.PUBLISH)
+        assert got.endswith(b"fill in")
+        assert got[len(m.text(down(D1))) :][:2] != b"fi", "it has no packet id, so it is not of QoS 1"
+        assert rig.publish(down(D2), b"and you")
+        assert neighbour.next().payload == b"and you"
+
+
 # --- amqtt alone
+
+
+def test_a_message_of_ours_is_not_taken_while_the_device_is_away(embedded: EmbeddedRig) -> None:
+    """It would wait in memory; in the outbox it waits on disk."""
+    assert not embedded.broker.publish(down(D1), b"nobody was ever here")
+    with come_in(embedded, D1) as client:
+        client.send(m.subscribe(down(D1)))
+        client.expect(m.SUBACK)
+        client.send(m.DISCONNECT)
+        assert client.is_closed()
+    until_nobody_is_connected(embedded)
+    assert not embedded.broker.publish(down(D1), b"gone")
+    with RawClient(embedded.port, m.connect(D1.name, PASSWORD)) as back:
+        assert back.expect(m.CONNACK) == ACCEPTED_KNOWN
+        assert embedded.broker.publish(down(D1), b"here again")
+        assert back.expect(m.PUBLISH).endswith(b"here again")
+    embedded.broker.stop()
+    assert not embedded.broker.publish(down(D1), b"no broker")
+
+
+def until_nobody_is_connected(embedded: EmbeddedRig) -> None:
+    never = threading.Event()
+    for _ in range(int(WAIT_S / 0.01)):
+        if embedded.broker.connections == 0:
+            return
+        never.wait(0.01)
+    raise AssertionError("a connection did not end")
 
 
 @pytest.fixture
@@ -407,7 +455,13 @@ def test_the_names_of_amqtt_that_the_broker_is_built_on() -> None:
     # What is used of it.
     for owner, names in {
         BrokerProtocolHandler: ["_send_packet", "stop"],
-        amqtt.broker.Broker: ["_client_connected", "_handle_client_session", "subscriptions"],
+        amqtt.broker.Broker: [
+            "_client_connected",
+            "_handle_client_session",
+            "_matches",
+            "internal_message_broadcast",
+            "subscriptions",
+        ],
     }.items():
         for name in names:
             assert hasattr(owner, name), name

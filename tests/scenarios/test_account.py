@@ -129,7 +129,7 @@ class TestOneByOne:
 
     @pytest.mark.parametrize("kind", ["activity", "down"])
     def test_what_is_no_reading_is_not_counted(self, kept: Stored, kind: str) -> None:
-        kept.scene.batch(message({"ts": 1, "kind": "blast"}, kind=kind))
+        kept.scene.batch(message({"ts": START_NS // 1_000_000, "kind": "blast", "state": "start"}, kind=kind))
         assert kept.scene.account == Account()
 
     def test_a_quarantined_reading_says_why(self, kept: Stored) -> None:

@@ -59,6 +59,8 @@ def service(name: str) -> Account:
     return Account(name, "", "", hash_password(PASSWORD))
 
 
+LAST = b'{"ts": "2026-01-01T00:00:00Z", "kind": "haul", "state": "start"}'
+"""Counted nowhere; what was sent before it is in the journal when it is."""
 DUST, GOOD, OFFICE, INGEST = device("dust-n1"), device("dust-s1"), service("office"), service("greenmine-ingest")
 ACCOUNTS = [DUST, GOOD, OFFICE, INGEST]
 
@@ -312,8 +314,8 @@ def send_among_good(bureau: Bureau, cases: list[Case]) -> int:
             for payload in case.payloads:
                 office.publish(case.topic, payload)
         device.publish("mines/shifan-1/dust-s1/up", values(f'{{"pm10": {good}}}', good - 1_000).encode())
-        office.publish("mines/shifan-1/office/activity", b"the last")
-    bureau.journal.wait_for_payload(b"the last")
+        office.publish("mines/shifan-1/dust-n1/activity", LAST)
+    bureau.journal.wait_for_payload(LAST)
     return good + 1
 
 
@@ -358,8 +360,8 @@ def test_good_values_beside_bad_ones_in_a_payload_are_kept(bureau: Bureau) -> No
     ]
     with Client(bureau.port, DUST.name, PASSWORD) as client:
         client.publish("mines/shifan-1/dust-n1/up", f"[{', '.join(entries)}]".encode())
-        client.publish("mines/shifan-1/dust-n1/activity", b"the last")
-    bureau.journal.wait_for_payload(b"the last")
+        client.publish("mines/shifan-1/dust-n1/activity", LAST)
+    bureau.journal.wait_for_payload(LAST)
     assert bureau.judge() == Counts(10, 4, 0, 1, 0, 0, 5)
     assert bureau.kept("dust-n1") == [
         Kept("pm10", at(10), 1.0), Kept("pm10", at(11), 2.0), Kept("pm10", at(12), 3.0), Kept("tsp", at(10), 3.0),
@@ -377,8 +379,8 @@ def test_a_time_that_no_64_bits_hold_does_not_stop_the_pipeline(bureau: Bureau, 
         )
         client.publish("mines/shifan-1/dust-n1/up", values('{"pm10": 1.7e308}', 1, ', "unit": "mg/m3"').encode())
         client.publish("mines/shifan-1/dust-n1/up", values('{"pm25": 2}', 1).encode())
-        client.publish("mines/shifan-1/dust-n1/activity", b"the last")
-    bureau.journal.wait_for_payload(b"the last")
+        client.publish("mines/shifan-1/dust-n1/activity", LAST)
+    bureau.journal.wait_for_payload(LAST)
     assert bureau.judge() == Counts(5, 1, 0, 0, 0, 0, 4)
     assert bureau.kept("dust-n1") == [Kept("pm25", at(1), 2.0)]
 
@@ -388,8 +390,8 @@ def test_a_time_at_the_ends_of_64_bits_is_kept_apart_and_can_be_shown(bureau: Bu
     with Client(bureau.port, DUST.name, PASSWORD) as client:
         for text in times:
             client.publish("mines/shifan-1/dust-n1/up", f'{{"ts": "{text}", "values": {{"pm10": 1}}}}'.encode())
-        client.publish("mines/shifan-1/dust-n1/activity", b"the last")
-    bureau.journal.wait_for_payload(b"the last")
+        client.publish("mines/shifan-1/dust-n1/activity", LAST)
+    bureau.journal.wait_for_payload(LAST)
     assert bureau.judge() == Counts(2, 0, 0, 2, 0, 0, 0)
     with bureau.state.reading() as connection:
         kept_apart = connection.execute(select(schema.quarantine.c.time_ns)).scalars().all()

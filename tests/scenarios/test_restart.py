@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from greenmine.core.account import Account
 from greenmine.core.act import Act, ActKind
 from greenmine.core.alert import AlertKey, Condition, Reason
 from greenmine.core.clock import ManualClock
@@ -26,7 +27,7 @@ from greenmine.ingest.record import Record, RecordFlag
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.state import LINK_RULE
 from greenmine.policy.model import Policy
-from greenmine.store import audit
+from greenmine.store import audit, hours
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
 from tests.pipeline_scenes import (
@@ -63,7 +64,7 @@ DEVICES = [
     {**device("dust-1", pm10="ug/m3", pm25="ug/m3"), "gateway": "gw-1"},
     device("noise-1", "noise", laeq="dB"),
 ]
-HOLDING = limit("holding", "pm10", 150, 130, hold="30s", clear_hold="20s", severity="critical")
+HOLDING = limit("holding", "pm10", 150, 130, hold="30s", clear_hold="20s", severity="critical", not_during=["blast"])
 LOUD = {**mean("laeq", "60s", coverage=0.3), "id": "loud"}
 POLICIES = (
     policy([DUSTY, HOLDING, mean(coverage=0.5), LOUD, SILENT], devices=DEVICES),
@@ -89,6 +90,8 @@ saids = st.builds(
     Said,
     st.sampled_from(
         ("reading",) * 12
+        + ("numbered",) * 4
+        + ("activity",) * 2
         + (
             "twice",
             "flagged",
@@ -154,6 +157,12 @@ class Narrator:
             yield message(entry(time_ns, {"pm10": value}, device="dust-1"), "gw-1")
         elif kind == "mixed":
             yield message([entry(time_ns, {metric: value}), entry(time_ns + NS, {metric: 1}), 7], sender)
+        elif kind == "numbered":
+            more = {"seq": number * 3 + int(value) % 5, "boot": "a" if value < 200 else "b"}
+            yield message(entry(time_ns, {metric: value}, **more), sender)
+        elif kind == "activity":
+            what = {"kind": ("blast", "stop", "haul")[number % 3], "state": ("start", "end", "planned")[int(value) % 3]}
+            yield message({"ts": time_ns // 1_000_000, **what}, sender, kind="activity")
         elif kind == "stranger":
             yield message([entry(time_ns, {metric: value}), 7], f"stranger-{number}")
         elif kind == "import":
@@ -221,6 +230,7 @@ def assert_same(state: StateDb, expected: dict[str, Any]) -> None:
         assert found[part] == expected[part], part
     assert state.account().balanced
     with state.reading() as connection:
+        assert sum(hours.accounts(connection).values(), Account()) == state.account()
         assert audit.verify(audit.rows(connection)).broken_no is None
 
 
@@ -391,6 +401,8 @@ def assert_conditions_fit(s: Scene) -> None:
 LONG_SCRIPT: list[tuple[float, list[Said]]] = [
     (1, [Said("reading", "pm10", 900, 0, 0), Said("mixed", "pm25", 10, 0, 0), Said("reading", "pm25", 11, 0, 0)]),
     (1, [Said("null", "pm10", 0, 0, 0)]),
+    (1, [Said("numbered", "pm10", 0, 0, 0), Said("activity", "pm10", 0, 0, 2)]),
+    (1, [Said("numbered", "pm10", 0, 0, 3), Said("activity", "pm10", 0, 0, 0)]),
     (10, [Said("reading", "pm10", 900, 0, 0), Said("twice", "laeq", 260, 0, 0)]),
     (31, [Said("acknowledge", "pm10", 0, 0, 0), Said("reading", "pm10", 50, -20, 0)]),
     (5, [Said("retry", "pm10", 0, 0, 0), Said("delivered", "pm10", 0, 0, 1), Said("refused", "pm10", 0, 0, 2)]),

@@ -225,3 +225,34 @@ def test_every_item_is_admitted_kept_apart_or_refused_with_a_word(one: Item, sen
     else:
         assert word in {"scope", "not_finite"}
         assert word != "scope" or one.device not in (None, sender)
+
+
+class TestSentinels:
+    """Numbers that mean "no value"."""
+
+    @pytest.mark.parametrize(
+        ("value", "unit", "quarantine"),
+        [
+            (-9999.0, None, "sentinel"),
+            (-9999, None, "sentinel"),
+            (65535.0, None, "sentinel"),
+            (65534.0, None, ""),
+            (9999.0, None, ""),
+            (655.35, None, "sentinel"),
+            (65535 * 0.01, None, "sentinel"),
+            (65535.0, "mg/m3", "sentinel"),  # as sent, whatever the unit
+        ],
+    )
+    def test_one_is_quarantined_and_flagged_with_nothing_else(
+        self, value: float, unit: str | None, quarantine: str
+    ) -> None:
+        chosen = MetricSetting(unit="ug/m3", interval="10s", sentinels=[-9999, 65535, 655.35])
+        registry = Registry({("m1", "dust-1"): DeviceEntry(None, {("pm10", "", "inst", 0): chosen})}, {})
+        found = admit(item(value=value, unit=unit), "m1", "dust-1", registry, NOW_NS)
+        assert found.quarantine == quarantine
+        if quarantine:
+            assert found.reading.quality == Quality.GOOD
+
+    def test_an_unregistered_series_has_none(self) -> None:
+        found = admit(item("pm25", -9999.0), "m1", "dust-1", REGISTRY, NOW_NS)
+        assert found.quarantine == "unregistered"

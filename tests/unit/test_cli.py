@@ -430,6 +430,39 @@ def test_it_is_said_where_a_broker_learns_of_accounts_later(home: Path, served: 
     assert "no service runs" not in gm("devices", "provision", "--mine", MINE, "--home", served).err
 
 
+def test_what_came_of_what_was_sent_is_accounted_for(filled: Path) -> None:
+    hours = gm("ingest", "account", "--json", "--home", filled).json
+    assert sum(one["dead"] for one in hours) == 1
+    assert sum(one["stored"] + one["pending"] for one in hours) > 0
+    for one in hours:
+        parts = ("stored", "pending", "quarantined", "duplicate", "conflict", "dead")
+        assert one["received"] == sum(one[part] for part in parts)
+        assert one["missing"] == max(0, one["expected"] - one["stored"] - one["pending"])
+    reasons = gm("ingest", "reasons", "--json", "--home", filled).json
+    assert [one["count"] for one in reasons if one["kind"] == "refused"] == [1]
+    assert gm("gaps", "list", "--json", "--home", filled).json == []
+    for command in (["ingest", "account"], ["ingest", "reasons"], ["gaps", "list"]):
+        assert gm(*command, "--home", filled).code == 0
+    assert gm("ingest", "account", "--from", "yesterday", "--home", filled).code == BAD_INPUT
+    assert gm("ingest", "account", "--from", "2020-01-01T00:00:00Z", "--home", filled).code == BAD_INPUT
+
+
+def test_a_dead_letter_is_found_by_its_reason_and_shown(filled: Path) -> None:
+    (dead,) = gm("dead-letters", "list", "--json", "--home", filled).json
+    assert gm("dead-letters", "list", "--reason", dead["word"], "--json", "--home", filled).json == [dead]
+    assert gm("dead-letters", "list", "--reason", "protobuf", "--json", "--home", filled).json == []
+    assert gm("dead-letters", "list", "--reason", "nonsense", "--home", filled).code == BAD_INPUT
+    shown = gm("dead-letters", "show", str(dead["id"]), "--json", "--home", filled).json
+    assert bytes.fromhex(shown["hex"]).decode() == shown["text"]
+    assert shown["size"] == len(bytes.fromhex(shown["hex"]))
+    assert dead["word"] in gm("dead-letters", "show", str(dead["id"]), "--home", filled).out
+    assert gm("dead-letters", "show", "99999", "--home", filled).code == BAD_INPUT
+    assert gm("dead-letters", "replay", "--home", filled).code == BAD_INPUT
+    assert gm("dead-letters", "replay", "--reason", "protobuf", "--home", filled).code == BAD_INPUT
+    tally = gm("dead-letters", "replay", "--reason", dead["word"], "--json", "--home", filled)
+    assert (tally.code, tally.json["stored"]) == (0, 0)
+
+
 def test_dead_letters_are_replayed(served: Path) -> None:
     (dead,) = gm("dead-letters", "list", "--json", "--home", served).json
     tally = gm("dead-letters", "replay", str(dead["id"]), "--json", "--home", served)

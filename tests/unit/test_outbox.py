@@ -192,7 +192,8 @@ class TestDeadLetters:
         with SPARE.state() as state, state.writing() as connection:
             for number, (record_id, replayed_ns) in enumerate([(7, None), (7, None), (3, None), (0, None), (9, 5)], 1):
                 row = {"id": number, "at_ns": number, "record_id": record_id, "source": "s", "client": "c",
-                       "word": "json", "detail": "", "replayed_ns": replayed_ns}  # fmt: skip
+                       "word": "json", "detail": "", "replayed_ns": replayed_ns,
+                       "mine": "", "device": "", "field": "", "size": 0}  # fmt: skip
                 connection.execute(insert(schema.dead_letter).values(row))
             yield connection
 

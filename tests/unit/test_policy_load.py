@@ -252,7 +252,12 @@ RULE = "rules:\n  - {id: x, kind: threshold, severity: notice, metric: pm10, rai
     ("old", "new", "where", "words"),
     [
         ("clear: 10", "clear: 10, hol: 5s", "rules[0].hol", "unknown key 'hol'; did you mean 'hold'?"),
-        ("clear: 10", "clear: 10, zz: 5s", "rules[0].zz", "unknown key 'zz'; remove it (known here: advice, channel"),
+        (
+            "clear: 10",
+            "clear: 10, zz: 5s",
+            "rules[0].zz",
+            "unknown key 'zz'; remove it (known here: activity_margin, advice, channel",
+        ),
         ("raise: 20", "raise_level: 20", "rules[0].raise_level", "did you mean 'raise'?"),
         ("raise: 20", "raise_level: 20", "rules[0].raise", "is missing"),
         ("threshold", "treshold", "rules[0]", "unknown kind 'treshold'; write one of 'threshold', 'mean', 'absence'"),

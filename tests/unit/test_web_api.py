@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from greenmine.core.account import Account, DeviceHour
 from greenmine.core.act import ActKind
+from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
 from greenmine.core.alert import Alert
-from greenmine.core.clock import NS_PER_S
+from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.errors import Corrupt, Refused, StoreUnavailable, UserError
+from greenmine.core.gap import Gap, GapReason, Stream
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.dashboards.panel import Dashboard
+from greenmine.store.dead_letters import DeadLetterRow
+from greenmine.store.hours import ReasonKey
 from greenmine.web.export import text_cell
 from tests.web_fakes import NOW_NS, RunningSite, World, make_world, open_pit_policy, running
 
@@ -347,7 +353,7 @@ def test_the_api_describes_itself(site: RunningSite) -> None:
     with site.client() as stranger:
         document = stranger.get(f"{V1}/openapi.json").json()
     assert {path.split("/")[3] for path in document["paths"]} == {
-        "mines", "alerts", "readings", "account", "facts", "dead-letters", "devices", "admin", "stream",
+        "mines", "alerts", "readings", "account", "gaps", "facts", "dead-letters", "devices", "admin", "stream",
     }  # fmt: skip
     assert all(path.startswith(V1) for path in document["paths"])
     assert document["info"]["title"] == "Greenmine"
@@ -362,3 +368,66 @@ def test_a_bearer_is_resolved_like_a_session_and_needs_no_forgery_token(site: Ru
     with site.logged_in("li", headers={}) as both:
         assert both.get(f"{V1}/account", headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert both.get(f"{V1}/account", headers={"Authorization": "Basic bGk6eA=="}).status_code == 401
+
+
+def test_activity_is_listed_with_its_span(li: httpx.Client, world: World) -> None:
+    hour_ns = 3600 * NS_PER_S
+    place = ("demo-pit", "dust-road", ActivityKind.BLAST, "north", 39.7, 110.2)
+    old = ActivityInterval(1, *place, NOW_NS - 48 * hour_ns, NOW_NS - 47 * hour_ns, NOW_NS, EndedBy.END)
+    going_on = ActivityInterval(2, *place, NOW_NS - hour_ns, None, NOW_NS + hour_ns, None)
+    world.board.intervals += [old, going_on]
+    (found,) = li.get(f"{V1}/mines/demo-pit/activity").json()
+    assert (found["kind"], found["zone"], found["end"], found["ended_by"]) == ("blast", "north", None, None)
+    span = {"from": to_rfc3339(NOW_NS - 72 * hour_ns), "to": to_rfc3339(NOW_NS)}
+    both = li.get(f"{V1}/mines/demo-pit/activity", params=span).json()
+    assert [(one["id"], one["ended_by"]) for one in both] == [(1, "end"), (2, None)]
+    backwards = {"from": span["to"], "to": span["from"]}
+    assert li.get(f"{V1}/mines/demo-pit/activity", params=backwards).status_code == 422
+    assert li.get(f"{V1}/mines/no-such-mine/activity").status_code == 404
+
+
+def test_gaps_are_listed(li: httpx.Client, world: World) -> None:
+    stream = Stream("demo-pit", "dust-road", "seq")
+    gap = Gap("g1", stream, "a1", 3, 5, 1, 2, 3, 4, 1, ((3, 4),), 2, 9, None, GapReason.OPEN)
+    world.intakes.known_gaps += [gap, gap._replace(id="g2", closed_ns=5, reason=GapReason.FILLED, remaining=())]
+    first, second = li.get(f"{V1}/gaps").json()
+    assert (first["missing"], first["filled"], first["asked"], first["reason"]) == (2, 1, 2, "open")
+    assert "from" in first
+    assert second["closed"] is not None
+    assert [one["id"] for one in li.get(f"{V1}/gaps", params={"open": True}).json()] == ["g1"]
+    assert li.get(f"{V1}/gaps", params={"device": "other"}).json() == []
+
+
+def test_the_account_is_given_by_device_and_hour(li: httpx.Client, world: World) -> None:
+    hour_ns = 3600 * NS_PER_S
+    account = Account(received=8, stored=5, pending=1, duplicate=2)
+    world.intakes.known_hours += [
+        DeviceHour("demo-pit", "dust-road", NOW_NS - NOW_NS % hour_ns, 10, account),
+        DeviceHour("demo-pit", "", NOW_NS - NOW_NS % hour_ns, 0, Account(received=1, dead=1)),
+    ]
+    first, second = li.get(f"{V1}/account/hours", params={"mine": "demo-pit"}).json()
+    assert (first["device"], first["expected"], first["missing"]) == ("dust-road", 10, 4)
+    assert first["received"] == sum(first[name] for name in Account._fields[1:]) == 8
+    assert (second["device"], second["dead"], second["missing"]) == ("", 1, 0)
+    span = {"from": to_rfc3339(NOW_NS - 9 * hour_ns), "to": to_rfc3339(NOW_NS - 8 * hour_ns)}
+    assert li.get(f"{V1}/account/hours", params=span).json() == []
+
+
+def test_reasons_are_counted(li: httpx.Client, world: World) -> None:
+    world.intakes.known_reasons[ReasonKey("demo-pit", "dust-road", "quarantined", "sentinel")] = 3
+    found = li.get(f"{V1}/account/reasons").json()
+    assert found == [{"mine": "demo-pit", "device": "dust-road", "kind": "quarantined", "word": "sentinel", "count": 3}]
+    assert li.get(f"{V1}/account/reasons", params={"device": "other"}).json() == []
+
+
+def test_dead_letters_are_listed_by_reason_and_shown_with_their_bytes(li: httpx.Client, world: World) -> None:
+    row = DeadLetterRow(7, 5, 9, "t", "c", "json", "", "bad", None, "demo-pit", "dust-road", 2)
+    of_store = row._replace(id=8, record_id=0, word="store_rejected")
+    world.intakes.known_letters += [(row, b"\xff{"), (of_store, None)]
+    (found,) = li.get(f"{V1}/dead-letters", params={"reason": "json"}).json()
+    assert (found["id"], found["word"], found["record"], found["topic"]) == (7, "json", 9, "t")
+    assert li.get(f"{V1}/dead-letters", params={"reason": "no such reason"}).status_code == 422
+    assert base64.b64decode(li.get(f"{V1}/dead-letters/7").json()["payload_base64"]) == b"\xff{"
+    shown = li.get(f"{V1}/dead-letters/8").json()
+    assert (shown["record"], shown["payload_base64"]) == (None, None)
+    assert li.get(f"{V1}/dead-letters/9").status_code == 404

@@ -1,0 +1,89 @@
+"""Messages that a device numbered and that never came."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class GapReason(StrEnum):
+    """`open`; or why it was closed: `filled` by late messages, `expired` without them, or `reset`: the numbers stepped
+    back (or leapt) without a new boot id, so that what is missing cannot be known."""
+
+    OPEN = "open"
+    FILLED = "filled"
+    EXPIRED = "expired"
+    RESET = "reset"
+
+
+class Stream(NamedTuple):
+    """One sequence of numbers: a device's `seq`, the frame counter of a network (`fcnt`), the periods of a statistic
+    (`period-60`: the number is the period's place since 1970)."""
+
+    mine: str
+    device: str
+    name: str
+
+
+class Gap(NamedTuple):
+    """Numbers `first_seq` to `last_seq` of one boot, of which `remaining` (ranges, both ends included) have not come.
+
+    `from_ns` and `to_ns` are the source times of the messages around it; all other times are on the journal's clock.
+    `found_ns` is None while it may still be mere disorder.
+    """
+
+    id: str
+    stream: Stream
+    boot: str
+    first_seq: int
+    last_seq: int
+    from_ns: int
+    to_ns: int
+    opened_ns: int
+    found_ns: int | None
+    filled: int
+    remaining: tuple[tuple[int, int], ...]
+    attempts: int
+    next_ns: int
+    closed_ns: int | None
+    reason: GapReason
+
+    @property
+    def missing(self) -> int:
+        """Numbers that have not come."""
+        return sum(last - first + 1 for first, last in self.remaining)
+
+    def without(self, seq: int) -> Gap | None:
+        """The gap after this number has come; None where it was not missing."""
+        for place, (first, last) in enumerate(self.remaining):
+            if first <= seq <= last:
+                pieces = [(a, b) for a, b in ((first, seq - 1), (seq + 1, last)) if a <= b]
+                rest = (*self.remaining[:place], *pieces, *self.remaining[place + 1 :])
+                return self._replace(filled=self.filled + 1, remaining=rest)
+        return None
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Where a stream's numbers stand: the boot, the one before it, the highest number and its source time, and when
+    (journal's clock) a reset was last noted. `missing` are its open gaps by id, oldest first; `saved` is the highest
+    number and its time as its row has them, None where the row is out of date."""
+
+    id: int
+    stream: Stream
+    boot: str
+    former_boot: str
+    highest: int
+    highest_ns: int
+    reset_ns: int | None
+    missing: dict[str, Gap] = field(default_factory=dict)
+    saved: tuple[int, int] | None = field(default=None, compare=False)
+
+
+def gap_id(stream: Stream, boot: str, first_seq: int, opened_ns: int) -> str:
+    """An id that is the same in every replay."""
+    text = json.dumps([*stream, boot, first_seq, opened_ns])
+    return "g" + hashlib.sha256(text.encode()).hexdigest()[:15]

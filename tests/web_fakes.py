@@ -22,11 +22,11 @@ import uvicorn
 
 from greenmine.core.account import Account, DeviceHour
 from greenmine.core.act import Act, ActKind, ActResult
-from greenmine.core.activity import ActivityInterval
+from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Transition, alert_id
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
-from greenmine.core.gap import Gap
+from greenmine.core.gap import Gap, GapReason, Stream
 from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
@@ -365,7 +365,7 @@ class FakeDesk:
         if act.kind is ActKind.FACT:
             return ActResult(detail={"id": len(self.acts) + 1})
         if act.kind is ActKind.REPLAY_DEAD_LETTERS:
-            return ActResult(detail={"replayed": len(act.body["ids"])})
+            return ActResult(detail={"messages": len(act.body["ids"]), "stored": 3, "still_dead": 1})
         if act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
             return ActResult(detail={name: act.body[name] for name in ("network", "address")})
         alert, _ = self._board.history(act.alert_id)
@@ -564,7 +564,9 @@ class World:
     @property
     def backend(self) -> Backend:
         """What `create_app` is given."""
-        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock, self.intakes, self.devices)
+        return Backend(
+            self.board, self.desk, self.logins, self.operations, self.readings, self.clock, self.intakes, self.devices
+        )
 
 
 def make_world(scene: str = "rest", hours: int = 0) -> World:
@@ -636,8 +638,69 @@ def add_strangers(world: World) -> None:
     world.devices.add(Network.EDGE, "north/gw-7", "", 400, sample="hex: 08 c4 86 89 83 d3 2e 12 17")
 
 
+def add_losses(world: World) -> None:
+    """What did not come of demo-pit: hours that lack readings, gaps in the numbers, dead letters of several reasons."""
+    policy = world.board.policies()["demo-pit"]
+    rest = random.Random(4)
+    hour_ns = NOW_NS - NOW_NS % HOUR_NS
+    for device in policy.devices[:-1]:
+        asked = sum(3600 // one.interval for series, one in policy.series().items() if series.device == device.id)
+        for back in range(24 if asked else 0):
+            share = {"dust-s1": 0.0 if back in (3, 4) else 0.7 if back == 5 else 1.0, "soil-p1": 0.96}.get(
+                device.id, 1.0
+            )
+            came = round((asked if back else asked // 60) * share)
+            odd = (
+                Account(came + 2, came - back % 2, back % 2, 1, 1, 0, 0) if rest.random() < 0.2 else Account(came, came)
+            )
+            expected = asked if back else asked // 60
+            world.intakes.known_hours.append(DeviceHour("demo-pit", device.id, hour_ns - back * HOUR_NS, expected, odd))
+    world.intakes.known_hours.append(DeviceHour("demo-pit", "", hour_ns, 0, Account(received=7, dead=7)))
+    stream = Stream("demo-pit", "dust-s1", "seq")
+    for number, (reason, left) in enumerate([(GapReason.OPEN, ((1042, 1160),)), (GapReason.FILLED, ())]):
+        from_ns = NOW_NS - (5 + 9 * number) * HOUR_NS
+        closed_ns = None if left else from_ns + 2 * HOUR_NS
+        world.intakes.known_gaps.append(
+            Gap(f"g{number}", stream, "a1", 1042 - 400 * number, 1160 - 400 * number, from_ns, from_ns + 2 * HOUR_NS,
+                from_ns, from_ns + 2 * HOUR_NS, 0 if left else 119, left, 2, NOW_NS + HOUR_NS, closed_ns, reason)
+        )  # fmt: skip
+    letters = [
+        ("dust-road", "ts_zone", "ts '2026-11-22 16:00:00' has no offset", 6),
+        ("water-out", "not_finite", "values.do: NaN is no number", 2),
+        ("", "unknown_address", 'dev_eui "a84041ffff1c2d3e": no policy maps it to a device', 7),
+        ("met-1", "store_rejected", "the store refused wind_speed at 15:20", 1),
+    ]
+    for device_id, word, detail, times in letters:
+        for _ in range(times):
+            number = len(world.intakes.known_letters) + 1
+            topic = f"mines/demo-pit/{device_id}/up" if device_id else "application/1/device/a84041ffff1c2d3e/event/up"
+            row = DeadLetterRow(
+                number, NOW_NS - number * MIN_NS, 0 if word == "store_rejected" else 500 + number, topic,
+                "demo-pit.gw-1", word, "", detail, None, "demo-pit" if device_id else "", device_id, 90,
+            )  # fmt: skip
+            world.intakes.known_letters.append((row, b"{}"))
+
+
+def add_activity(world: World) -> None:
+    """What demo-pit did this afternoon."""
+    did = [
+        (ActivityKind.HAUL, "ramp", 300, 60, EndedBy.END), (ActivityKind.WATERING, "ramp", 230, 205, EndedBy.END),
+        (ActivityKind.BLAST, "north", 150, 140, EndedBy.END), (ActivityKind.WATERING, "yard", 45, None, None),
+        (ActivityKind.BLAST, "north", 20, 20, EndedBy.PLANNED),
+    ]  # fmt: skip
+    for number, (kind, zone, begun, ended, why) in enumerate(did):
+        start_ns = NOW_NS - begun * MIN_NS
+        end_ns = None if ended is None else NOW_NS - ended * MIN_NS
+        world.board.intervals.append(
+            ActivityInterval(number, "demo-pit", "gw-1", kind, zone, None, None, start_ns, end_ns,
+                             start_ns + 12 * HOUR_NS, why)
+        )  # fmt: skip
+
+
 def _alarm(world: World, pit: Policy, quarry: Policy, hours: int) -> None:
     add_strangers(world)
+    add_losses(world)
+    add_activity(world)
     desk, board = world.desk, world.board
     road = Series("demo-pit", "dust-road", "pm10")
     north = Series("demo-pit", "dust-n1", "pm10")

@@ -1,6 +1,6 @@
 """Fakes of the web's ports with two invented mines, for tests and for looking at the pages.
 
-`python tests/web_fakes.py --port 8900 --scene alarm` serves them; log in as `li` / `horse-battery` (operator),
+`python -m tests.web_fakes --port 8900 --scene alarm` serves them; log in as `li` / `horse-battery` (operator),
 `admin` or `viewer` with the same password.
 """
 
@@ -22,11 +22,11 @@ import uvicorn
 
 from greenmine.core.account import Account, DeviceHour
 from greenmine.core.act import Act, ActKind, ActResult
-from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, AlertKey, Condition, Handling, Reason, Transition, alert_id
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Conflict, NotFound, Refused
-from greenmine.core.gap import Gap, GapReason, Stream
+from greenmine.core.gap import Gap
 from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
@@ -40,6 +40,7 @@ from greenmine.store.hours import ReasonKey
 from greenmine.web.app import create_app
 from greenmine.web.backend import Backend, Check, DeadLettersAsked
 from greenmine.web.stream import LiveHub
+from tests import web_intake_scenes
 
 NOW_NS = 1_795_334_400 * NS_PER_S
 """2026-11-22T16:00:00+08:00, when the invented world stands still."""
@@ -624,83 +625,10 @@ _TROUBLE: dict[str, dict[str, float]] = {
 }
 
 
-def add_strangers(world: World) -> None:
-    """Devices on the waiting list: one on an own topic, one of each other network."""
-    payload = json.dumps({"ts": "2026-11-22T15:59:30+08:00", "values": {"pm10": 64, "pm25": 31.5, "vibration": 0.2}})
-    sent = [("pm10", 64.0, None), ("pm25", 31.5, None), ("vibration", 0.2, None)]
-    world.devices.add(Network.MQTT, "demo-pit/dust-x9", "demo-pit", 30, values=sent, sample=payload)
-    soil = [("soil_moisture@d20", 18.4, "%"), ("battery", None, None)]
-    world.devices.add(
-        Network.DEV_EUI, "a84041ffff1c2d3e", "", 95, values=soil, sample='{"deviceInfo":{"devEui":"a84"}}'
-    )
-    frame = "##0101QN=20261122155800000;ST=22;CN=2011;PW=123456;MN=A110000_0001;Flag=5;CP=&&a34004-Rtd=48.3&&1C80"
-    world.devices.add(Network.MN, "A110000_0001", "", 130, values=[("a34004", 48.3, None)], sample=frame)
-    world.devices.add(Network.EDGE, "north/gw-7", "", 400, sample="hex: 08 c4 86 89 83 d3 2e 12 17")
-
-
-def add_losses(world: World) -> None:
-    """What did not come of demo-pit: hours that lack readings, gaps in the numbers, dead letters of several reasons."""
-    policy = world.board.policies()["demo-pit"]
-    rest = random.Random(4)
-    hour_ns = NOW_NS - NOW_NS % HOUR_NS
-    for device in policy.devices[:-1]:
-        asked = sum(3600 // one.interval for series, one in policy.series().items() if series.device == device.id)
-        for back in range(24 if asked else 0):
-            share = {"dust-s1": 0.0 if back in (3, 4) else 0.7 if back == 5 else 1.0, "soil-p1": 0.96}.get(
-                device.id, 1.0
-            )
-            came = round((asked if back else asked // 60) * share)
-            odd = (
-                Account(came + 2, came - back % 2, back % 2, 1, 1, 0, 0) if rest.random() < 0.2 else Account(came, came)
-            )
-            expected = asked if back else asked // 60
-            world.intakes.known_hours.append(DeviceHour("demo-pit", device.id, hour_ns - back * HOUR_NS, expected, odd))
-    world.intakes.known_hours.append(DeviceHour("demo-pit", "", hour_ns, 0, Account(received=7, dead=7)))
-    stream = Stream("demo-pit", "dust-s1", "seq")
-    for number, (reason, left) in enumerate([(GapReason.OPEN, ((1042, 1160),)), (GapReason.FILLED, ())]):
-        from_ns = NOW_NS - (5 + 9 * number) * HOUR_NS
-        closed_ns = None if left else from_ns + 2 * HOUR_NS
-        world.intakes.known_gaps.append(
-            Gap(f"g{number}", stream, "a1", 1042 - 400 * number, 1160 - 400 * number, from_ns, from_ns + 2 * HOUR_NS,
-                from_ns, from_ns + 2 * HOUR_NS, 0 if left else 119, left, 2, NOW_NS + HOUR_NS, closed_ns, reason)
-        )  # fmt: skip
-    letters = [
-        ("dust-road", "ts_zone", "ts '2026-11-22 16:00:00' has no offset", 6),
-        ("water-out", "not_finite", "values.do: NaN is no number", 2),
-        ("", "unknown_address", 'dev_eui "a84041ffff1c2d3e": no policy maps it to a device', 7),
-        ("met-1", "store_rejected", "the store refused wind_speed at 15:20", 1),
-    ]
-    for device_id, word, detail, times in letters:
-        for _ in range(times):
-            number = len(world.intakes.known_letters) + 1
-            topic = f"mines/demo-pit/{device_id}/up" if device_id else "application/1/device/a84041ffff1c2d3e/event/up"
-            row = DeadLetterRow(
-                number, NOW_NS - number * MIN_NS, 0 if word == "store_rejected" else 500 + number, topic,
-                "demo-pit.gw-1", word, "", detail, None, "demo-pit" if device_id else "", device_id, 90,
-            )  # fmt: skip
-            world.intakes.known_letters.append((row, b"{}"))
-
-
-def add_activity(world: World) -> None:
-    """What demo-pit did this afternoon."""
-    did = [
-        (ActivityKind.HAUL, "ramp", 300, 60, EndedBy.END), (ActivityKind.WATERING, "ramp", 230, 205, EndedBy.END),
-        (ActivityKind.BLAST, "north", 150, 140, EndedBy.END), (ActivityKind.WATERING, "yard", 45, None, None),
-        (ActivityKind.BLAST, "north", 20, 20, EndedBy.PLANNED),
-    ]  # fmt: skip
-    for number, (kind, zone, begun, ended, why) in enumerate(did):
-        start_ns = NOW_NS - begun * MIN_NS
-        end_ns = None if ended is None else NOW_NS - ended * MIN_NS
-        world.board.intervals.append(
-            ActivityInterval(number, "demo-pit", "gw-1", kind, zone, None, None, start_ns, end_ns,
-                             start_ns + 12 * HOUR_NS, why)
-        )  # fmt: skip
-
-
 def _alarm(world: World, pit: Policy, quarry: Policy, hours: int) -> None:
-    add_strangers(world)
-    add_losses(world)
-    add_activity(world)
+    web_intake_scenes.add_strangers(world.devices, NOW_NS)
+    web_intake_scenes.add_losses(world.intakes, pit, NOW_NS)
+    web_intake_scenes.add_activity(world.board.intervals, NOW_NS)
     desk, board = world.desk, world.board
     road = Series("demo-pit", "dust-road", "pm10")
     north = Series("demo-pit", "dust-n1", "pm10")

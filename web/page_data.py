@@ -1,4 +1,4 @@
-"""The page of a mine's data: what should have come and what came, gaps, dead letters with a button to read them again."""
+"""The page of a mine's data: what should have come and what came, gaps, dead letters and a button to replay them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def _page(
         "policy": policy,
         "days": days,
         "chosen": next((day for day in days if day.device == device), None) if device else None,
-        "chosen_hours": [one for one in hours if device and one.device == device][::-1],
+        "chosen_hours": sorted(
+            (one for one in hours if device and one.device == device), key=lambda one: -one.start_ns
+        ),
         "gaps": backend.intakes.gaps(mine, None, False, MOST_GAPS),
         "groups": letter_groups(of_mine, of_nobody),
         "capped": MOST_LETTERS if MOST_LETTERS in (len(of_mine), len(of_nobody)) else 0,

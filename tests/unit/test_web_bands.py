@@ -8,7 +8,8 @@ import pytest
 
 from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
 from greenmine.web.bands import FINEST, Band, bands
-from tests.web_fakes import MIN_NS, NOW_NS, add_activity, make_world, running
+from tests.web_fakes import MIN_NS, NOW_NS, make_world, running
+from tests.web_intake_scenes import add_activity
 
 START = NOW_NS - FINEST * MIN_NS
 BLAST, WATERING = ActivityKind.BLAST, ActivityKind.WATERING
@@ -61,7 +62,7 @@ def test_many_of_a_kind_are_no_more_bands_than_can_be_seen() -> None:
 
 def test_a_chart_s_document_has_them_in_local_time_and_both_languages() -> None:
     world = make_world("rest", hours=1)
-    add_activity(world)
+    add_activity(world.board.intervals, NOW_NS)
     with running(world) as site, site.logged_in() as client:
         document = client.get(
             "/api/v1/mines/demo-pit/chart", params={"panel": "chart.pm10.inst.0", "device": "dust-n1", "range": "6h"}

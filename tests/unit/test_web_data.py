@@ -11,7 +11,8 @@ from greenmine.core.account import HOUR_NS, Account, DeviceHour
 from greenmine.core.act import ActKind
 from greenmine.core.errors import NotFound
 from greenmine.web.data_account import device_days, letter_groups, level
-from tests.web_fakes import NOW_NS, RunningSite, World, add_losses, make_world, open_pit_policy, running
+from tests.web_fakes import NOW_NS, RunningSite, World, make_world, open_pit_policy, running
+from tests.web_intake_scenes import add_losses
 
 PATH = "/mines/demo-pit/data"
 HOUR = NOW_NS - NOW_NS % HOUR_NS
@@ -20,7 +21,7 @@ HOUR = NOW_NS - NOW_NS % HOUR_NS
 @pytest.fixture
 def world() -> World:
     made = make_world("rest")
-    add_losses(made)
+    add_losses(made.intakes, open_pit_policy(), NOW_NS)
     return made
 
 

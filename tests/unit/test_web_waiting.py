@@ -10,7 +10,8 @@ import pytest
 from greenmine.core.act import ActKind
 from greenmine.core.errors import Conflict
 from greenmine.core.waiting import Network
-from tests.web_fakes import RunningSite, World, add_strangers, make_world, running
+from tests.web_fakes import NOW_NS, RunningSite, World, make_world, running
+from tests.web_intake_scenes import add_strangers
 
 EUI = "a84041ffff1c2d3e"
 
@@ -18,7 +19,7 @@ EUI = "a84041ffff1c2d3e"
 @pytest.fixture
 def world() -> World:
     made = make_world("rest")
-    add_strangers(made)
+    add_strangers(made.devices, NOW_NS)
     return made
 
 

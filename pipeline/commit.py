@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
 from greenmine.core.account import LOOKED_UP_NS
-from greenmine.pipeline import edge_nodes
+from greenmine.pipeline import edge_nodes, hj212_packets
 from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
 from greenmine.pipeline.effects import (
     Chunk,
@@ -49,6 +49,8 @@ def commit(state: StateDb, fx: Effects) -> None:
         _gaps(connection, fx)
         edge_nodes.save(connection, fx.edge_nodes.values())
         _hours(connection, fx)
+        hj212_packets.save(connection, fx.hj212_packets)
+        hj212_packets.save_joined(connection, fx.hj212_joined, fx.clock_ns)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push_packed(connection, packed, len(fx.store))

@@ -30,6 +30,9 @@ MOST_PIECES = 256
 RESET_NOTED_EVERY_NS = 3600 * NS_PER_S
 OWN_STREAM = "seq"
 FRAME_STREAM = "fcnt"
+PERIOD_STREAM = "period-"
+MOST_PERIOD_S = 3600
+"""Longer ones are not followed: a station cannot be asked for its days one by one."""
 
 
 class Gaps:
@@ -42,9 +45,12 @@ class Gaps:
         self, kind: TopicKind, understood: Understood, clock_ns: int, fx: Effects, replayed: bool = False
     ) -> None:
         """The numbers that a message gives itself: `seq` and `boot` of each object of own JSON, the frame counter of a
-        LoRaWAN uplink. Of a message that was `replayed` they say nothing of where the device is now, but they may be
-        what is missing."""
+        LoRaWAN uplink, the periods of HJ 212. Of a message that was `replayed` they say nothing of where the device is
+        now, but they may be what is missing."""
         mine, sender, decoded = understood
+        if kind in (TopicKind.HJ212, TopicKind.HJ212_TCP):
+            self._of_periods(understood, clock_ns, fx, replayed)
+            return
         name = OWN_STREAM if kind is TopicKind.UP else FRAME_STREAM
         before: tuple[str | None, int | None, str | None] | None = None
         for item in decoded.items if decoded.sender is None else (decoded.sender._replace(device=None),):
@@ -55,15 +61,24 @@ class Gaps:
             stream = Stream(mine, item.device or sender, name)
             if not self._speaks_for(mine, sender, stream.device):
                 continue
-            if not replayed:
-                self.observe(stream, item.seq, item.boot, item.time_ns, clock_ns, fx)
-            elif stream in self._state.sequences:
-                self._fill(self._state.sequences[stream], item.seq, item.boot or "", clock_ns, fx)
+            self._came(stream, item.seq, item.boot or "", item.time_ns, clock_ns, fx, replayed)
 
-    def observe_period(self, mine: str, device: str, period_s: int, time_ns: int, clock_ns: int, fx: Effects) -> None:
-        """A statistic over `period_s` that begins at a source time: its periods number themselves."""
-        stream = Stream(mine, device, f"period-{period_s}")
-        self.observe(stream, time_ns // (period_s * NS_PER_S), None, time_ns, clock_ns, fx)
+    def _of_periods(self, understood: Understood, clock_ns: int, fx: Effects, replayed: bool) -> None:
+        """Statistics of a station begin one period after the other: their periods number themselves."""
+        mine, sender, decoded = understood
+        periods = {(item.device or sender, item.period_s, item.time_ns) for item in decoded.items if item.period_s}
+        for device, period_s, time_ns in sorted(periods):
+            if period_s <= MOST_PERIOD_S and self._speaks_for(mine, sender, device):
+                stream = Stream(mine, device, f"{PERIOD_STREAM}{period_s}")
+                self._came(stream, time_ns // (period_s * NS_PER_S), "", time_ns, clock_ns, fx, replayed)
+
+    def _came(
+        self, stream: Stream, seq: int, boot: str, time_ns: int, clock_ns: int, fx: Effects, replayed: bool
+    ) -> None:
+        if not replayed:
+            self.observe(stream, seq, boot, time_ns, clock_ns, fx)
+        elif stream in self._state.sequences:
+            self._fill(self._state.sequences[stream], seq, boot, clock_ns, fx)
 
     def observe(
         self,
@@ -183,10 +198,10 @@ class Gaps:
         device = policy.device(device_id) if policy is not None else None
         if device is None:
             return None
-        if name.startswith("period-"):
+        if name.startswith(PERIOD_STREAM):
             if device.address is None or device.address.mn is None:
                 return None
-            return _history(gap, device.address.mn, int(name.removeprefix("period-")))
+            return _history(gap, device.address.mn, int(name.removeprefix(PERIOD_STREAM)))
         if name != OWN_STREAM:
             return None
         first, last = gap.remaining[0][0], gap.remaining[-1][1]
@@ -226,11 +241,9 @@ def _age(gap: Gap) -> tuple[int, int, str]:
     return gap.opened_ns, gap.first_seq, gap.id
 
 
-def _history(gap: Gap, mn: str, period_s: int) -> tuple[DownlinkKind, str, bytes] | None:
+def _history(gap: Gap, mn: str, period_s: int) -> tuple[DownlinkKind, str, bytes]:
     """The request for kept statistics; the listener makes the frame, since only it knows the station's password."""
-    cn = "2051" if period_s < 3600 else "2061" if period_s < 86_400 else None
-    if cn is None:
-        return None
+    cn = "2051" if period_s < 3600 else "2061"
     first, last = gap.remaining[0][0], gap.remaining[-1][1]
     span = {"from": to_rfc3339(first * period_s * NS_PER_S), "to": to_rfc3339(last * period_s * NS_PER_S)}
     return DownlinkKind.HISTORY, f"{HJ212_TARGET}{mn}", json.dumps({"request": "history", "cn": cn, **span}).encode()

@@ -23,6 +23,7 @@ from greenmine.pipeline.acts import Acts
 from greenmine.pipeline.downlinks import Downlinks
 from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
 from greenmine.pipeline.gaps import Gaps
+from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
@@ -38,7 +39,7 @@ NEEDS_COMMITTED_PAST = frozenset((RecordKind.ACT, RecordKind.POLICY))
 class Judge:
     """Applies batches to a state."""
 
-    def __init__(self, state: JudgeState, past: Past) -> None:
+    def __init__(self, state: JudgeState, past: Past, secrets: Secrets = no_secrets) -> None:
         self.state = state
         self._past = past
         self._activities = Activities(state, past)
@@ -46,7 +47,7 @@ class Judge:
         self._watch = Watch(state, self._activities)
         self._waiting = WaitingList(state)
         self._downlinks = Downlinks(state)
-        self.intake = Intake(state, self._watch, past, self._activities, self._gaps, self._waiting)
+        self.intake = Intake(state, self._watch, past, self._activities, self._gaps, self._waiting, secrets)
         self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
@@ -74,6 +75,7 @@ class Judge:
             self._activities.on_clock(batch.clock_ns, fx)
             self._gaps.on_clock(batch.clock_ns, fx)
             self._downlinks.on_clock(batch.clock_ns, fx)
+            self.intake.on_clock(batch.clock_ns, fx)
         if len(fx.downlinks) > fx.downlinks_taken:
             self._downlinks.take_over(batch.clock_ns, fx)
         self.state.clock_ns = batch.clock_ns

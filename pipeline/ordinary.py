@@ -72,7 +72,7 @@ class Ordinary:
         senders = self._senders.setdefault((topic.mine, topic.device), {})
         ahead_ns = self._state.registry.max_ahead_ns.get(topic.mine, DEFAULT_MAX_AHEAD_NS)
         found: list[tuple[Slot, int, float]] = []
-        numbered: list[tuple[Sender, OrdinaryObject, int]] = []
+        numbered: list[tuple[Sender, int, OrdinaryObject, int]] = []
         for one in objects:
             time_ns = self._time(one)
             if not EARLIEST_NS <= time_ns <= batch.received_ns + ahead_ns:
@@ -90,7 +90,7 @@ class Ordinary:
                     return None
                 found.append((slot, time_ns, value))
             if one.seq is not None:
-                numbered.append((sender, one, time_ns))
+                numbered.append((sender, one.seq, one, time_ns))
         if numbered:
             self._follow(numbered, topic, batch.clock_ns, fx)
         return self._keep(found, batch, fx)
@@ -124,18 +124,22 @@ class Ordinary:
         return late
 
     def _follow(
-        self, numbered: list[tuple[Sender, OrdinaryObject, int]], topic: Topic, clock_ns: int, fx: Effects
+        self, numbered: list[tuple[Sender, int, OrdinaryObject, int]], topic: Topic, clock_ns: int, fx: Effects
     ) -> None:
-        for sender, one, time_ns in numbered:
-            seq, known = one.seq, sender.sequence
-            assert seq is not None
-            if known is not None and seq == known.highest + 1 and (one.boot or "") == known.boot:
-                known.highest, known.highest_ns = seq, time_ns
-                fx.advanced[known.id] = known
-            else:
-                stream = Stream(topic.mine, one.device or topic.device, OWN_STREAM)
-                self._gaps.observe(stream, seq, one.boot, time_ns, clock_ns, fx)
-                sender.sequence = self._state.sequences[stream]
+        advanced = fx.advanced
+        for sender, seq, one, time_ns in numbered:
+            known = sender.sequence
+            if known is not None and (one.boot or "") == known.boot:
+                ahead = seq - known.highest
+                if ahead == 1:
+                    known.highest, known.highest_ns = seq, time_ns
+                    advanced[known.id] = known
+                    continue
+                if ahead == 0:
+                    continue
+            stream = Stream(topic.mine, one.device or topic.device, OWN_STREAM)
+            self._gaps.observe(stream, seq, one.boot, time_ns, clock_ns, fx)
+            sender.sequence = self._state.sequences[stream]
 
     def _time(self, one: OrdinaryObject) -> int:
         """Source time in ns; 0, which is out of every range, where it cannot be read."""

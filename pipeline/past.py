@@ -13,6 +13,7 @@ from greenmine.core.errors import NotFound, address_words
 from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
+from greenmine.pipeline import hj212_packets
 from greenmine.pipeline.effects import KeptResult
 from greenmine.pipeline.identities import Recent, unpack_chunk
 from greenmine.store import activities, alerts, schema
@@ -108,6 +109,13 @@ class CommittedPast:
         )
         with self._state.reading() as connection:
             return sorted(connection.execute(query).scalars())
+
+    def joined_records(self, record_id: int) -> list[StoredRecord]:
+        """The journal records whose packets this one completed, itself included, as far as they are still there."""
+        with self._state.reading() as connection:
+            ids = hj212_packets.records_joined_by(connection, record_id)
+        found = [self._journal.record(one) for one in ids]
+        return [stored for stored in found if stored is not None and stored.intact]
 
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, list[HourKey]]]:
         """These journal records, as far as they have dead letters not yet replayed; of each of these in whose account

@@ -15,6 +15,7 @@ from greenmine.store import schema
 
 _T = schema.gap
 _ADVANCE = struct.Struct("<qqq")
+_LOG = insert(schema.sequence_log)
 
 
 def save_sequences(connection: Connection, sequences: Iterable[Sequence], cursor: int) -> None:
@@ -41,9 +42,10 @@ def save_sequences(connection: Connection, sequences: Iterable[Sequence], cursor
 def log_advances(connection: Connection, sequences: Iterable[Sequence], cursor: int) -> None:
     """Write down how far these sequences are, in one row for all: with a row each, a commit that has a message of each
     device would cost more than the messages themselves."""
-    blob = b"".join([_ADVANCE.pack(one.id, one.highest, one.highest_ns) for one in sequences])
-    if blob:
-        connection.execute(insert(schema.sequence_log), {"cursor": cursor, "blob": blob})
+    numbers = [number for one in sequences for number in (one.id, one.highest, one.highest_ns)]
+    if numbers:
+        blob = struct.pack(f"<{len(numbers)}q", *numbers)
+        connection.execute(_LOG, {"cursor": cursor, "blob": blob})
 
 
 def cut_log(connection: Connection, upto: int) -> None:

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from greenmine.core.gap import Gap, GapReason, Stream
+from greenmine.ingest.decoded import Decoded, Item
+from greenmine.ingest.registry import Registry
+from greenmine.ingest.topic import TopicKind
 from greenmine.pipeline import gaps as gaps_module
 from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.formats import Understood
 from greenmine.pipeline.gaps import Gaps
 from greenmine.pipeline.state import JudgeState
 from greenmine.store import gaps
@@ -205,11 +209,21 @@ def test_open_gaps_of_a_stream_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -> None:
     state = JudgeState()
     one = policy([DUSTY], devices=STATION)
-    state.policies = {MINE: one}
+    state.policies, state.registry = {MINE: one}, Registry.of([one])
     watched, minute = Gaps(state), 60 * NS
+
+    def statistic(period_s: int, n: int) -> Understood:
+        """A frame with two statistics of one period, and an instant, which is no part of any."""
+        like = Item("station", "pm10", "", "avg", period_s, START_NS + n * period_s * NS, 1.0, None, 0)
+        items = [like, like._replace(metric="pm25"), like._replace(stat="inst", period_s=0)]
+        return Understood(MINE, "station", Decoded(items=items))
+
+    def minutes(n: int) -> Understood:
+        return statistic(60, n)
+
     fx = Effects(0)
     for n in (0, 1, 1, 5):
-        watched.observe_period(MINE, "station", 60, START_NS + n * minute, START_NS + n * minute, fx)
+        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + n * minute, fx)
     watched.on_clock(START_NS + 6 * minute, fx)
     (asked,) = fx.downlinks
     assert (asked.kind.value, asked.target) == ("history", "hj212:88888880000001")
@@ -220,11 +234,11 @@ def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -
         "to": "2026-11-22T08:04:00Z",
     }
     for n in (2, 3, 4):
-        watched.observe_period(MINE, "station", 60, START_NS + n * minute, START_NS + 7 * minute, fx)
+        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + 7 * minute, fx, replayed=n == 3)
     assert [gap.reason for gap in fx.gaps.values() if gap is not None] == [GapReason.FILLED]
     hours = Effects(0)
     for n in (0, 3):
-        watched.observe_period(MINE, "station", 3600, START_NS + n * HOUR_NS, START_NS + n * HOUR_NS, hours)
+        watched.of_message(TopicKind.HJ212_TCP, statistic(3600, n), START_NS + n * HOUR_NS, hours)
     watched.on_clock(START_NS + 4 * HOUR_NS, hours)
     assert [json.loads(one.payload)["cn"] for one in hours.downlinks] == ["2061"]
 

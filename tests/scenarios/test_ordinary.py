@@ -106,11 +106,18 @@ def told(steps: list[tuple[int, list[tuple[str, float, int]]]], ordinary: bool) 
         if not ordinary:
             patch.setattr(Ordinary, "take", lambda *_: None)
         s = Scene(state).begin(policy(RULES, devices=[device("dust-1", pm10="ug/m3", pm25="mg/m3")]))
+        number = 0
         for seconds, values in steps:
             s.tick(seconds)
-            objects = [entry(s.now_ns + late * NS, {metric: value}) for metric, value, late in values]
+            objects = []
+            for metric, value, late in values:
+                number += {260: 0, 900.0: 3, -5.0: -2}.get(value, 1)  # on, the same again, passed over, back
+                sequence = {"seq": abs(number), "boot": "b" if seconds == 4000 else "a"} if value != 151.0 else {}
+                objects.append(entry(s.now_ns + late * NS, {metric: value}, **sequence))
             s.batch(message(objects if len(objects) > 1 else objects[0]))
         held = everything(state)
+        # The quick way puts the late readings of a message behind the others of that message.
+        held["outbox"] = {kind: sorted(readings) for kind, readings in held["outbox"].items()}
         held["windows"] = [
             (one.series, one.window and list(one.window._samples), one.active)
             for one in s.pipeline.judge.state.series.values()

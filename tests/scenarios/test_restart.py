@@ -228,9 +228,10 @@ def assert_same(state: StateDb, expected: dict[str, Any]) -> None:
     found = everything(state)
     for part in expected:
         assert found[part] == expected[part], part
-    assert state.account().balanced
+    account = state.account()
+    assert account.balanced
     with state.reading() as connection:
-        assert sum(hours.accounts(connection).values(), Account()) == state.account()
+        assert sum(hours.accounts(connection).values(), Account()) == account
         assert audit.verify(audit.rows(connection)).broken_no is None
 
 

@@ -1,0 +1,60 @@
+"""What /metrics and `doctor` say of losses, gaps and dead letters."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from greenmine.core.dead_letter import DeadLetterTotals
+from greenmine.operations import Gauges, dead_letter_check
+from tests.pipeline_scenes import DUSTY, MINE, Scene, entry, message, policy, scene
+
+
+def samples(on: Scene) -> dict[tuple[str, ...], float]:
+    """Name and values of labels of every sample."""
+    registry = CollectorRegistry()
+    registry.register(Gauges(list, on.state))
+    text = generate_latest(registry).decode()  # type: ignore[no-untyped-call]
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+    }
+
+
+def test_metrics_carry_the_account_of_the_last_hour_and_every_reason() -> None:
+    with scene(policy([DUSTY], quality={"sentinels": [-9999]})) as on:
+        on.batch(message(b"{", "stranger"), message(b"{"))
+        on.say(1, 2, 3, -9999, -1)
+        for seq in (4, 9):
+            on.batch(message(entry(on.wait(1).now_ns, {"pm10": 1}, seq=seq)))
+        on.tick(3600)
+        found = samples(on)
+        hour = {key[1:]: value for key, value in found.items() if key[0] == "greenmine_device_hour_readings"}
+        device = {state: value for (name, _, state), value in hour.items() if name == "dust-1"}
+        parts = ("stored", "pending", "quarantined", "duplicate", "conflict", "dead")
+        assert device == {**dict.fromkeys(parts, 0), "expected": 720, "received": 8, "pending": 6, "quarantined": 1,
+                          "dead": 1, "missing": 714}  # fmt: skip
+        assert device["received"] == sum(device[part] for part in parts)
+        assert hour["", MINE, "dead"] == 1
+        for state in ("received", *parts):
+            assert sum(v for (_, _, which), v in hour.items() if which == state) == found["greenmine_readings", state]
+        assert found["greenmine_reasons_total", "refused", "json"] == 2
+        assert found["greenmine_reasons_total", "quarantined", "sentinel"] == 1
+        assert found["greenmine_reasons_total", "flagged", "negative"] == 1
+        assert found["greenmine_gaps", "open"] == 1
+        assert found["greenmine_dead_letters",] == 2
+        assert found["greenmine_dead_letters_dropped_total",] == 0
+
+
+def test_nothing_is_said_of_hours_before_the_first_is_over() -> None:
+    with scene() as on:
+        assert not [key for key in samples(on) if key[0] == "greenmine_device_hour_readings"]
+
+
+def test_the_doctor_says_how_full_the_dead_letters_are_and_what_was_dropped() -> None:
+    assert dead_letter_check(DeadLetterTotals(5, 2_000_000, 0)).detail == "5 of at most 100,000 kept (2.0 MB)"
+    full = dead_letter_check(DeadLetterTotals(100_000, 0, 1234))
+    assert full.ok, "the service takes in what it did before"
+    assert full.detail.endswith("1,234 dropped unreplayed")

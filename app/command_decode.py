@@ -16,6 +16,7 @@ from greenmine.core.identifier import is_identifier
 from greenmine.core.metric import METRICS
 from greenmine.core.quality import flag_names
 from greenmine.ingest.decode_chirpstack import decode_chirpstack
+from greenmine.ingest.decode_hj212 import decode_hj212
 from greenmine.ingest.decode_json import decode_json
 from greenmine.ingest.decode_senml import decode_senml
 from greenmine.ingest.decode_sparkplug import decode_payload, decode_sparkplug
@@ -34,14 +35,16 @@ UNNAMED = ""
 @reported
 def decode(
     file: Annotated[Path | None, typer.Argument(help="File with one payload, - for standard input / 数据文件")] = None,
-    format_: Annotated[str, typer.Option("--format", help="json, senml, sparkplug, chirpstack, tts / 格式")] = "json",
+    format_: Annotated[
+        str, typer.Option("--format", help="json, senml, hj212, sparkplug, chirpstack, tts / 格式")
+    ] = "json",
     topic: Annotated[str | None, typer.Option(help="MQTT topic it came on; gives mine and device / 主题")] = None,
     at: Annotated[str | None, typer.Option(help="When it came (RFC 3339); now if left out / 接收时间")] = None,
 ) -> None:
     """Decode a payload to one JSON line a reading; refusals are lines too, and then the exit code is 2. 解码数据。
 
     Times that are relative (SenML) are taken from --at. A Sparkplug payload is binary, or the JSON view of a message;
-    a value whose alias no birth in it names has the metric null.
+    a value whose alias no birth in it names has the metric null. The device of HJ 212 is its MN.
     """
     decoder = FORMATS.get(format_)
     if decoder is None:
@@ -54,7 +57,7 @@ def decode(
     except DecodeRefused as refused:
         print_line({"reject": refused.word, "detail": refused.detail})
         raise typer.Exit(BAD_INPUT) from refused
-    _print(decoded, parsed, ours=format_ == "json")
+    _print(decoded, parsed, format_)
     if decoded.refused:
         raise typer.Exit(BAD_INPUT)
 
@@ -99,6 +102,10 @@ def _with_frame(decoded: Decoded) -> Decoded:
     return decoded
 
 
+def _hj212(payload: bytes, _: str | None, __: int) -> Decoded:
+    return decode_hj212(payload)
+
+
 def _sparkplug(payload: bytes, topic: str | None, _: int) -> Decoded:
     if payload.lstrip()[:1] == b"{":
         view_topic, sent = parse_sparkplug_json(payload)
@@ -121,6 +128,7 @@ def _address(topic: str | None) -> str:
 FORMATS: dict[str, Callable[[bytes, str | None, int], Decoded]] = {
     "json": _json,
     "senml": _senml,
+    "hj212": _hj212,
     "sparkplug": _sparkplug,
     "chirpstack": _chirpstack,
     "tts": _tts,
@@ -148,27 +156,29 @@ def _payload(file: Path | None) -> bytes:
         raise UserError(f"{file or 'standard input'}: cannot be read: {error.strerror}") from error
 
 
-def _print(decoded: Decoded, topic: Topic | None, ours: bool) -> None:
+def _print(decoded: Decoded, topic: Topic | None, format_: str) -> None:
     for item in decoded.items:
-        print_line(_line(item, topic, ours))
+        print_line(_line(item, topic, format_))
     for refused in decoded.refused:
         print_line({"reject": refused.word, "detail": refused.detail})
     for note in (*(one.detail for one in decoded.unreadable), *decoded.notes):
         err.print(f"note / 提示: {note}", highlight=False, markup=False)
 
 
-def _line(item: Item, topic: Topic | None, ours: bool) -> dict[str, Any]:
+def _line(item: Item, topic: Topic | None, format_: str) -> dict[str, Any]:
     """Without configuration, the unit of a value that does not carry one is known of our own format alone."""
     named = topic.device or None if topic else None
+    # A gateway names a device behind it in our own format, and an MN in HJ 212.
+    sent = item.device if format_ in ("json", "hj212") else None
     return {
         "time": to_rfc3339(item.time_ns),
         "mine": topic.mine or None if topic else None,
-        "device": (item.device if ours else None) or named or item.device or None,
+        "device": sent or named or item.device or None,
         "metric": item.metric or None,
         "channel": item.channel,
         "stat": item.stat,
         "period_s": item.period_s,
         "value": item.value,
-        "unit": item.unit or (METRICS[item.metric].unit if ours else None),
+        "unit": item.unit or (METRICS[item.metric].unit if format_ == "json" else None),
         "quality": flag_names(item.quality),
     }

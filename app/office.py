@@ -241,12 +241,12 @@ class LocalOffice:
             reader = JournalReader(home.journal)
             opened.callback(reader.close)
             self._stamps = JournalClock(self._clock, self._journal.last_clock_ns)
-            self._pipeline = Pipeline(reader, self._state)
+            secrets = SecretFiles(home, [])
+            self._pipeline = Pipeline(reader, self._state, secrets.resolve)
             self._pipeline.on_results(self._answers.update)
             # What a service that was killed had journalled but not judged yet.
             self._pipeline.run_available()
             self._opened = opened.pop_all()
-        secrets = SecretFiles(home, [])
         self._administration = Administration(
             self._state,
             self._clock,

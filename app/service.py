@@ -132,7 +132,7 @@ class Service:
             linger_s=settings.journal.linger_ms / 1000, tick_s=tick_s or settings.journal.tick_ms / 1000
         )
         self.writer = JournalWriter(self._journal, self.clock, self._journal_committed, self._fail, limits)
-        self.pipeline = Pipeline(reader, self.state)
+        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self._acts = ActDesk(self.pipeline, self.writer)
         flush_s = settings.store.flush_ms / 1000

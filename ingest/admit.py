@@ -12,6 +12,7 @@ from greenmine.core.reading import Reading, Series
 from greenmine.core.unit import convert, convertible
 from greenmine.ingest.decoded import Item
 from greenmine.ingest.registry import Registry
+from greenmine.ingest.unit_guess import guess_unit
 
 EARLIEST_NS = 946_684_800 * 1_000_000_000
 """2000-01-01 UTC. A source time before this is a clock that was never set, or seconds sent as milliseconds."""
@@ -67,3 +68,14 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     if value < 0 and metric.negative_flagged:
         quality |= Quality.NEGATIVE
     return Admitted(Reading(series, item.time_ns, value, int(quality)), quarantine)
+
+
+def doubted(admitted: Admitted, item: Item, registry: Registry) -> Admitted:
+    """The same reading, kept apart as `unit_doubt` where its value cannot be in the registered unit and can be in
+    another. A value that its sender marks as faulty is what it is marked as."""
+    reading = admitted.reading
+    setting = registry.setting(reading.series)
+    if setting is None or item.value is None or item.quality or not reading.quality & Quality.RANGE:
+        return admitted
+    guess = guess_unit(item.metric, item.value, setting.unit)
+    return admitted if guess is None else admitted._replace(quarantine=admitted.quarantine or "unit_doubt")

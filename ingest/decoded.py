@@ -64,7 +64,8 @@ class Decoded:
     EUI, edge node) and `Item.metric` may be a name as sent; both are mapped by the policy before admission.
 
     `frame` goes with `sender`, an item without name and value that has the message's device, time and sequence.
-    `notes` say what of the payload was passed over, for people.
+    `doubts_units`: the format says nothing of units, and its senders are known to use several. `notes` say what of the
+    payload was passed over, for people.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -74,3 +75,4 @@ class Decoded:
     frame: Frame | None = None
     sender: Item | None = None
     notes: list[str] = field(default_factory=list)
+    doubts_units: bool = False

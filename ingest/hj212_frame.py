@@ -2,7 +2,8 @@
 digits of CRC, CR LF. Pure; knows bytes and nothing of what they mean.
 
 A stream may begin in the middle of a frame, lose bytes and hold frames without a trailer between them. `FrameScanner`
-takes it in pieces and gives frames and damage in order; after damage it goes on at the next `##`.
+takes it in pieces and gives frames and damage in order; after damage it goes on at the next `##`. A segment never has
+`##` and four digits in it: that is the next frame, and the one before it lost its end.
 """
 
 from __future__ import annotations
@@ -19,32 +20,45 @@ MAX_SEGMENT_BYTES = 1024
 """Longest data segment; longer ones have to be split into packets (2025, clause 6.3)."""
 MAX_NOISE_BYTES = 64 * 1024
 """What a stream may bring without a header before it is given up."""
-_LENGTH = re.compile(rb"[0-9]{4}")
+_FULL_HEADER = re.compile(rb"##[0-9]{4}")
+_SEALED = b"CP=&&{0x"
 _CRC = re.compile(rb"[0-9A-Fa-f]{4}")
 
 
 class Frame(NamedTuple):
-    """A whole frame whose length and CRC fit. `raw` is all of it, trailer included where there was one."""
+    """A whole frame whose length and CRC fit. `raw` is all of it, trailer included where there was one.
+
+    Of a frame with an encrypted CP (2025) the CRC is over the plain text: it is `unproved_crc` until that is known.
+    """
 
     segment: bytes
     raw: bytes
+    unproved_crc: int | None = None
 
 
 class Damage(NamedTuple):
-    """Bytes that are no frame: `word` is `header length crc trailer timeout`."""
+    """Bytes that are no frame: `word` is `header length crc timeout`."""
 
     word: str
     detail: str
     raw: bytes
 
 
+def _shifted(register: int) -> int:
+    for _ in range(8):
+        register = (register >> 1) ^ 0xA001 if register & 1 else register >> 1
+    return register
+
+
+_CRC_OF_BYTE = tuple(_shifted(value) for value in range(256))
+
+
 def crc16(segment: bytes) -> int:
     """The CRC of annex A: the register's high byte meets each byte. It is not Modbus CRC-16."""
     register = 0xFFFF
     for byte in segment:
-        register = (register >> 8) ^ byte
-        for _ in range(8):
-            register = (register >> 1) ^ 0xA001 if register & 1 else register >> 1
+        # Annex A shifts (register >> 8) ^ byte eight times: it has eight bits, so there are 256 outcomes.
+        register = _CRC_OF_BYTE[(register >> 8) ^ byte]
     return register
 
 
@@ -101,18 +115,17 @@ class FrameScanner:
             return self._noise(len(buffer) - keep)
         if start > 0 and (noise := self._noise(start)) is not None:
             return noise
+        if not _digits(buffer[2:6]):
+            return self._damaged("length")
         if len(buffer) < 6:
-            return None if b"######".startswith(bytes(buffer)) or _digits(buffer[2:]) else self._damaged("length", 2)
-        if not _LENGTH.fullmatch(buffer, 2, 6):
-            return self._damaged("length", 2)
+            return None
         length = int(buffer[2:6])
         if length > MAX_SEGMENT_BYTES:
-            return self._damaged("length", 2)
+            return self._damaged("length")
         end = 6 + length + 4
-        # A header inside a segment is damage before: the rest of the frame was lost.
-        inner = buffer.find(HEADER, 2, min(end, len(buffer)))
-        if inner > 0:
-            return self._damaged("length", inner)
+        inner = _FULL_HEADER.search(buffer, 2, min(end, len(buffer)))
+        if inner is not None:
+            return self._damaged("length")
         if len(buffer) < end:
             return None
         return self._complete(length, end)
@@ -121,13 +134,15 @@ class FrameScanner:
         buffer = self._buffer
         segment, crc = bytes(buffer[6 : 6 + length]), bytes(buffer[6 + length : end])
         if not _CRC.fullmatch(crc):
-            return self._damaged("length", self._after(end))
-        if int(crc, 16) != crc16(segment):
-            return self._damaged("crc", self._after(end))
+            return self._damaged("length")
+        sent = int(crc, 16)
+        fits = sent == crc16(segment)
+        if not fits and _SEALED not in segment:
+            return self._damaged("crc")
         end = self._after(end)
         raw = bytes(buffer[:end])
         del buffer[:end]
-        return Frame(segment, raw)
+        return Frame(segment, raw, None if fits else sent)
 
     def _after(self, end: int) -> int:
         """The end including CR, LF, both or none: which of them came costs nobody a reading."""
@@ -135,10 +150,12 @@ class FrameScanner:
             end += 1
         return end
 
-    def _damaged(self, word: str, upto: int) -> Damage:
-        """What is at the front is no frame; go on at the next header, `upto` at the earliest."""
-        following = self._buffer.find(HEADER, 2 if word == "length" else upto)
-        stop = following if following > 0 else max(upto, min(len(self._buffer), 6 + MAX_SEGMENT_BYTES))
+    def _damaged(self, word: str) -> Damage:
+        """What is at the front is no frame; go on at the next header."""
+        stop = self._buffer.find(HEADER, 1)
+        if stop < 0:
+            # A last '#' may be the first half of a header.
+            stop = len(self._buffer) - (1 if self._buffer.endswith(b"#") else 0)
         raw = bytes(self._buffer[:stop])
         del self._buffer[:stop]
         detail = {"length": "the length does not fit", "crc": "the CRC does not fit"}[word]

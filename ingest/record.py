@@ -26,6 +26,8 @@ class RecordFlag(IntFlag):
     DUP = 4
     DENIED = 8
     BAD_TOPIC = 16
+    UNFINISHED = 64
+    """What there is of a frame whose rest did not come in time."""
 
 
 def arrival_flags(qos: int, retain: bool, dup: bool) -> RecordFlag:

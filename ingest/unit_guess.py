@@ -1,30 +1,29 @@
-"""Which unit a number was probably sent in, from its size alone: dust in mg/m3 is a thousandth of dust in ug/m3."""
+"""Which unit a value is really in, where it cannot be in the one that is registered. Pure.
+
+Stations send particulates in ng/m3, ug/m3 or mg/m3, pressure in kPa or hPa, and say nothing of it. A guess is made only
+for a value that is physically impossible as registered; it is shown to people and never applied.
+"""
 
 from __future__ import annotations
 
 from greenmine.core.metric import METRICS
 from greenmine.core.unit import UNITS, convert, convertible
 
-USUAL = {
-    "pm10": (4, 3_000),
-    "pm25": (2, 1_500),
-    "tsp": (10, 15_000),
-    "conductivity": (30, 30_000),
-    "water_temp": (-2, 45),
-    "soil_temp": (-40, 60),
-    "air_temp": (-50, 50),
-    "soil_moisture": (1.5, 70),
-    "pressure": (55, 108),
-}
-"""From where to where a metric usually is on a mine, in its canonical unit. A metric whose units lie too near to each
-other to be told apart is not here."""
 
+def guess_unit(metric: str, value: float, registered_unit: str) -> str | None:
+    """The unit in which `value` is possible, where it is not in `registered_unit`; None where it is, or nothing fits.
 
-def guess_unit(metric: str, value: float) -> str | None:
-    """The unit in which `value` is usual for the metric, the canonical one first; None where nothing can be said."""
-    usual, known = USUAL.get(metric), METRICS.get(metric)
-    if usual is None or known is None or value == 0:
+    Of several units that fit it is the one next to the registered one. A value below zero is no guess at all: it is how
+    stations write a fault.
+    """
+    ours = METRICS[metric]
+    if value < 0 or not convertible(registered_unit, ours.unit) or _fits(metric, value, registered_unit):
         return None
-    others = [unit for unit in UNITS if unit != known.unit and convertible(unit, known.unit)]
-    fitting = [unit for unit in (known.unit, *others) if usual[0] <= convert(value, unit, known.unit) <= usual[1]]
-    return fitting[0] if fitting else None
+    as_registered = convert(value, registered_unit, ours.unit)
+    fitting = [unit for unit in UNITS if convertible(unit, ours.unit) and _fits(metric, value, unit)]
+    return min(fitting, key=lambda unit: abs(convert(value, unit, ours.unit) - as_registered), default=None)
+
+
+def _fits(metric: str, value: float, unit: str) -> bool:
+    ours = METRICS[metric]
+    return ours.low <= convert(value, unit, ours.unit) <= ours.high

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
-from greenmine.pipeline import edge_nodes
+from greenmine.pipeline import edge_nodes, hj212_packets
 from greenmine.pipeline.effects import Chunk, Effects, Forget, NoticeState, SeriesState
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
 from greenmine.store import alerts, audit, outbox, schema, waiting
@@ -36,6 +36,8 @@ def commit(state: StateDb, fx: Effects) -> None:
         alerts.append_transitions(connection, fx.transitions)
         _notices(connection, fx)
         edge_nodes.save(connection, fx.edge_nodes.values())
+        hj212_packets.save(connection, fx.hj212_packets)
+        hj212_packets.save_joined(connection, fx.hj212_joined, fx.clock_ns)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push_packed(connection, packed, len(fx.store))

@@ -17,6 +17,7 @@ from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.ingest.sparkplug import MessageType, SparkplugTopic, sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind
 from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.hj212_reader import Hj212Reader
 from greenmine.pipeline.sparkplug_session import EdgeNode, ask_rebirth, next_session
 from greenmine.pipeline.state import JudgeState
 
@@ -33,15 +34,17 @@ class Formats:
     """Reads messages by the registry and the sessions of a state. A `live` message moves its session; one that is read
     again later (a dead letter) does not."""
 
-    def __init__(self, state: JudgeState) -> None:
+    def __init__(self, state: JudgeState, hj212: Hj212Reader) -> None:
         self._state = state
-        # HJ 212 (over MQTT, and from its listener) comes in here as well, beside its answers and its resends.
+        self._hj212_reader = hj212
         self._readers: dict[TopicKind, Callable[[Topic, StoredRecord, Batch, Effects, bool], Understood]] = {
             TopicKind.UP: self._own_json,
             TopicKind.SENML: self._senml,
             TopicKind.CHIRPSTACK: self._chirpstack,
             TopicKind.TTS: self._tts,
             TopicKind.SPARKPLUG: self._sparkplug,
+            TopicKind.HJ212: self._hj212,
+            TopicKind.HJ212_TCP: self._hj212,
         }
 
     def read(self, topic: Topic, stored: StoredRecord, batch: Batch, fx: Effects, live: bool) -> Understood:
@@ -64,6 +67,9 @@ class Formats:
         named, addresses = (topic.mine, topic.device), self._state.registry.addresses
         own = {name for item in decoded.items if addresses.get(("dev_eui", name := item.device or "")) == named}
         return self._in_our_words(*named, scoped(decoded, own | {topic.device}))
+
+    def _hj212(self, topic: Topic, stored: StoredRecord, batch: Batch, fx: Effects, live: bool) -> Understood:
+        return Understood(*self._hj212_reader.read(topic, stored, batch, fx, live))
 
     def _chirpstack(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
         decoded = decode_chirpstack(stored.record.payload)

@@ -12,15 +12,17 @@ from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.latest import Change
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
-from greenmine.ingest.admit import Admitted, admit
+from greenmine.ingest.admit import Admitted, admit, doubted
 from greenmine.ingest.decode_json import MAX_PERIOD_S
 from greenmine.ingest.decoded import Decoded, Item
+from greenmine.ingest.hj212_segment import redacted
 from greenmine.ingest.raw_text import raw_text
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.sparkplug import sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
 from greenmine.pipeline.effects import ConflictRow, DeadLetter, Effects, Quarantined, SeriesState
 from greenmine.pipeline.formats import Formats, Understood
+from greenmine.pipeline.hj212_reader import Hj212Reader, Secrets, no_secrets
 from greenmine.pipeline.ordinary import Ordinary
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
@@ -43,13 +45,16 @@ class Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past, waiting: WaitingList) -> None:
+    def __init__(
+        self, state: JudgeState, watch: Watch, past: Past, waiting: WaitingList, secrets: Secrets = no_secrets
+    ) -> None:
         self._state = state
         self._watch = watch
         self._past = past
         self._waiting = waiting
+        self._hj212 = Hj212Reader(state, past, secrets)
+        self._formats = Formats(state, self._hj212)
         self._ordinary = Ordinary(state, watch)
-        self._formats = Formats(state)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
@@ -83,6 +88,11 @@ class Intake:
                 self._take(one, stored.id, batch, fx, Way.LIVE)
         if self.show_messages:
             fx.changes.append(Change("message", _seen_message(stored.record, batch, understood, outcome)))
+
+    def on_clock(self, clock_ns: int, fx: Effects) -> None:
+        """Let go of what has waited too long for its rest."""
+        if self._state.hj212_packets:
+            self._hj212.on_clock(clock_ns, fx)
 
     def imported(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         """Rows of a file: admitted and identified like any reading, but never shown to conditions; an import of old
@@ -166,6 +176,8 @@ class Intake:
         if flags & RecordFlag.BAD_TOPIC:
             raise DecodeRefused("topic_encoding", "the topic is not UTF-8")
         topic = parse_topic(record.source)
+        if flags & RecordFlag.DENIED and topic.kind is TopicKind.HJ212_TCP:
+            raise DecodeRefused("auth", "the password is not that of this MN")
         if flags & RecordFlag.DENIED:
             raise DecodeRefused("denied", f"account {record.client!r} may not publish on this topic")
         if topic.kind is TopicKind.SPARKPLUG and sparkplug_topic(record.source) is None:
@@ -181,7 +193,8 @@ class Intake:
         outcome: list[Admitted | DecodeRefused] = [DecodeRefused(r.word, r.detail) for r in decoded.refused]
         for item in decoded.items:
             try:
-                outcome.append(admit(item, mine, device, self._state.registry, received_ns))
+                one = admit(item, mine, device, self._state.registry, received_ns)
+                outcome.append(doubted(one, item, self._state.registry) if decoded.doubts_units else one)
             except DecodeRefused as refused:
                 outcome.append(refused)
         return outcome
@@ -311,7 +324,7 @@ def _seen_message(
         "notes": decoded.notes,
         "topic": record.source,
         "client": record.client,
-        "payload": raw_text(record.payload, SHOWN_PAYLOAD),
+        "payload": raw_text(redacted(record.payload) if "hj212" in format_ else record.payload, SHOWN_PAYLOAD),
         "readings": [
             {
                 **one.reading.series._asdict(),

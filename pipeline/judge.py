@@ -20,6 +20,7 @@ from greenmine.core.notice import NoticeKind
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
 from greenmine.pipeline.acts import Acts
 from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
+from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
@@ -35,12 +36,12 @@ NEEDS_COMMITTED_PAST = frozenset((RecordKind.ACT, RecordKind.POLICY))
 class Judge:
     """Applies batches to a state."""
 
-    def __init__(self, state: JudgeState, past: Past) -> None:
+    def __init__(self, state: JudgeState, past: Past, secrets: Secrets = no_secrets) -> None:
         self.state = state
         self._past = past
         self._watch = Watch(state)
         self._waiting = WaitingList(state)
-        self.intake = Intake(state, self._watch, past, self._waiting)
+        self.intake = Intake(state, self._watch, past, self._waiting, secrets)
         self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
@@ -64,6 +65,7 @@ class Judge:
         fx.end_run(batch.received_ns, batch.clock_ns)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
+            self.intake.on_clock(batch.clock_ns, fx)
         self.state.clock_ns = batch.clock_ns
         if self.prunes(batch):
             self.state.pruned_ns = batch.clock_ns

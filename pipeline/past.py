@@ -11,6 +11,7 @@ from greenmine.core.errors import NotFound, address_words
 from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
+from greenmine.pipeline import hj212_packets
 from greenmine.pipeline.effects import KeptResult
 from greenmine.pipeline.identities import Recent, unpack_chunk
 from greenmine.store import alerts, schema
@@ -101,6 +102,13 @@ class CommittedPast:
         )
         with self._state.reading() as connection:
             return sorted(connection.execute(query).scalars())
+
+    def joined_records(self, record_id: int) -> list[StoredRecord]:
+        """The journal records whose packets this one completed, itself included, as far as they are still there."""
+        with self._state.reading() as connection:
+            ids = hj212_packets.records_joined_by(connection, record_id)
+        found = [self._journal.record(one) for one in ids]
+        return [stored for stored in found if stored is not None and stored.intact]
 
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""

@@ -20,6 +20,7 @@ from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import Batch
 from greenmine.pipeline import commit
 from greenmine.pipeline.effects import Effects, SeriesState
+from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.judge import NEEDS_COMMITTED_PAST, Judge
 from greenmine.pipeline.past import CommittedPast
 from greenmine.pipeline.restore import restore
@@ -32,13 +33,13 @@ ResultListener = Callable[[dict[str, ActResult | GreenmineError]], None]
 
 
 class Pipeline:
-    """Judges a journal into a state.
+    """Judges a journal into a state. `secrets` resolves references to the keys of stations that encrypt.
 
     Raises:
         Corrupt: the state's cursor is beyond the journal's end (the journal lost data or is another one).
     """
 
-    def __init__(self, journal: JournalReader, state: StateDb) -> None:
+    def __init__(self, journal: JournalReader, state: StateDb, secrets: Secrets = no_secrets) -> None:
         self._journal = journal
         self._state = state
         past = CommittedPast(state, journal)
@@ -48,7 +49,7 @@ class Pipeline:
                 f"the state has judged batch {self.cursor}, but the journal ends at {journal.last_no()}: "
                 "the journal has lost data or belongs to another home; restore both from one backup"
             )
-        self.judge = Judge(memory, past)
+        self.judge = Judge(memory, past, secrets)
         self._rounds = Rounds(memory)
         self.clock_ns = memory.clock_ns
         self._listeners: list[tuple[ChangeListener, Callable[[], Wants]]] = []

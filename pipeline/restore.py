@@ -10,7 +10,7 @@ from greenmine.core.alert import AlertKey, Condition
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Series
 from greenmine.ingest.device_facts import KINDS, DeviceFacts
-from greenmine.pipeline import commit, edge_nodes
+from greenmine.pipeline import commit, edge_nodes, hj212_packets
 from greenmine.pipeline.effects import NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
@@ -44,6 +44,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.waiting = {one.key: one for one in reversed(waiting.listed(connection))}
         judge.muted = set(waiting.muted(connection))
         judge.waiting_evicted = int(get_meta(connection, commit.WAITING_EVICTED) or 0)
+        judge.hj212_packets = hj212_packets.load(connection)
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

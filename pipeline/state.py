@@ -13,6 +13,7 @@ from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.ingest.device_facts import DeviceFacts
+from greenmine.ingest.hj212_packets import Assembly, PacketKey
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
 from greenmine.pipeline.effects import KeptResult, NoticeState, SeriesState
@@ -60,6 +61,10 @@ class Past(Protocol):
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
         ...
 
+    def joined_records(self, record_id: int) -> list[StoredRecord]:
+        """The journal records whose packets this one completed, itself included, as far as they are still there."""
+        ...
+
 
 @dataclass(slots=True)
 class JudgeState:
@@ -96,6 +101,7 @@ class JudgeState:
     generation: int = 0
     """How often policies and facts changed: what was derived from them before is out of date."""
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
+    hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
 
     def set_policies(self, policies: dict[str, Policy], past: Past) -> None:
         """Make these the active policies and derive what is looked up per reading.

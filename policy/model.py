@@ -21,15 +21,15 @@ from greenmine.core.reading import Series
 from greenmine.core.unit import convertible
 from greenmine.policy.codec import Codec
 from greenmine.policy.duration import Seconds
+from greenmine.policy.hj212 import Hj212Settings
 from greenmine.policy.section import Channel as Channel
 from greenmine.policy.section import Identifier as Identifier
 from greenmine.policy.section import MetricName as MetricName
 from greenmine.policy.section import Number as Number
+from greenmine.policy.section import SecretRef as SecretRef
 from greenmine.policy.section import Section as Section
 from greenmine.policy.section import UnitName as UnitName
 from greenmine.policy.section import whole_number
-
-SecretRef = Annotated[str, StringConstraints(pattern=r"^secret:[A-Za-z0-9_.-]{1,64}$", strict=True)]
 
 
 @cache
@@ -139,9 +139,16 @@ class Device(Section):
     name: Text | None = None
     address: Address | None = None
     codec: Identifier | None = None
+    hj212: Hj212Settings | None = None
     gateway: Identifier | None = None
     position: Position | None = None
     sensors: list[Sensor] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _station_has_mn(self) -> Device:
+        if self.hj212 is not None and (self.address is None or self.address.mn is None):
+            raise ValueError("hj212 is of a station with an MN; give address: {mn: ...}")
+        return self
 
 
 class RuleBase(Section):

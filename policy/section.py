@@ -12,6 +12,7 @@ from greenmine.core.metric import METRICS
 from greenmine.core.unit import is_unit
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN, strict=True)]
+SecretRef = Annotated[str, StringConstraints(pattern=r"^secret:[A-Za-z0-9_.-]{1,64}$", strict=True)]
 Channel = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$", strict=True)]
 
 

@@ -250,6 +250,31 @@ edge_birth = Table(
 )
 """Births that are in force, by node and device ('' is the node itself); `aliases` is JSON, `[[alias, name, type]]`."""
 
+hj212_packet = Table(
+    "hj212_packet",
+    metadata,
+    Column("mn", String, primary_key=True),
+    Column("qn", String, primary_key=True),
+    Column("cn", String, primary_key=True),
+    Column("packet_no", Integer, primary_key=True),
+    Column("packets", Integer, nullable=False),
+    Column("begun_ns", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("client", String, nullable=False),
+    Column("cp", LargeBinary, nullable=False),
+)
+"""Data of HJ 212 that come in packets, as far as they are there; `cp` is one packet's data in plain text."""
+
+hj212_joined = Table(
+    "hj212_joined",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True),
+    Column("records", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+)
+"""Of which journal records (JSON) the data were put together that a record completed."""
+
 fact = Table(
     "fact",
     metadata,

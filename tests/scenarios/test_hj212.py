@@ -1,0 +1,353 @@
+"""HJ 212 through the real pipeline: who may speak, which series it becomes, packets, keys, and dead letters again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenmine.core.account import Account
+from greenmine.core.act import ActKind
+from greenmine.core.errors import ConfigError
+from greenmine.core.quality import flag_names
+from greenmine.ingest.hj212_frame import build_frame, crc16
+from greenmine.ingest.hj212_packets import MAX_AGE_NS, MOST_OF_A_STATION
+from greenmine.ingest.hj212_sm4 import encrypt_cp
+from greenmine.ingest.record import Record, RecordFlag, RecordKind
+from greenmine.pipeline.pipeline import Pipeline
+from greenmine.policy.model import Policy
+from tests.pipeline_scenes import (
+    MINE,
+    NS,
+    SPARE,
+    START_NS,
+    Scene,
+    activation,
+    everything,
+    message,
+    outbox_readings,
+    policy,
+    scene,
+    service,
+)
+
+MN, CHILD_MN = "STATION_1", "STATION_2"
+KEY = "0123456789abcdeffedcba9876543210"
+DATA_TIME = "20261122160000"
+"""START_NS at +08:00."""
+
+
+def station(
+    name: str = "logger", mn: str | None = MN, metrics: dict[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": name, **more}
+    if mn is not None:
+        found["address"] = {"mn": mn}
+    metrics = {"pm10": {"unit": "ug/m3", "interval": "60s"}} if metrics is None else metrics
+    if metrics:
+        found["sensors"] = [{"kind": "dust", "principle": "light_scattering", "metrics": metrics}]
+    return found
+
+
+def mine(*devices: dict[str, Any]) -> Policy:
+    return policy([], devices=list(devices) or [station()])
+
+
+def frame(data: str, cn: str = "2011", mn: str = MN, at: str = DATA_TIME, head: str = "Flag=5") -> bytes:
+    return build_frame(f"QN={at}001;ST=22;CN={cn};PW=123456;MN={mn};{head};CP=&&DataTime={at};{data}&&".encode())
+
+
+def packet(data: str, number: int, of: int, at: str = DATA_TIME, cn: str = "2011", mn: str = MN) -> bytes:
+    head = f"QN={at}001;ST=22;CN={cn};PW=123456;MN={mn};Flag=7;PNUM={of};PNO={number}"
+    return build_frame(f"{head};CP=&&{data}&&".encode())
+
+
+def mqtt(payload: bytes, device: str = "logger") -> Record:
+    return message(payload, device, kind="up/hj212")
+
+
+def tcp(payload: bytes, mn: str = MN, flags: int = 0) -> Record:
+    return Record(RecordKind.MESSAGE, f"hj212-tcp/{mn}", payload, "198.51.100.7:4001", flags)
+
+
+def words(here: Scene) -> list[str]:
+    return [row["word"] for row in here.rows("dead_letter")]
+
+
+def stored(here: Scene) -> list[tuple[str, str, str, int, float | None, list[str]]]:
+    return [
+        (r.series.device, r.series.metric, r.series.stat, r.series.period_s, r.value, flag_names(r.quality))
+        for readings in outbox_readings(here.state).values()
+        for r in readings
+    ]
+
+
+def balances(account: Account) -> bool:
+    return account.received == (
+        account.stored + account.pending + account.quarantined + account.duplicate + account.conflict + account.dead
+    )
+
+
+def test_a_station_over_mqtt_and_over_its_listener_is_the_same_device() -> None:
+    with scene(mine()) as here:
+        here.batch(mqtt(frame("a34002-Rtd=81.3,a34002-Flag=N")))
+        here.wait(60).batch(tcp(frame("a34002-Rtd=90,a34002-Flag=C", at="20261122160100")))
+        assert stored(here) == [
+            ("logger", "pm10", "inst", 0, 81.3, []),
+            ("logger", "pm10", "inst", 0, 90.0, ["calibration"]),
+        ]
+        assert words(here) == []
+
+
+def test_a_station_that_waits_is_shown_without_its_password() -> None:
+    with scene(mine()) as here:
+        here.batch(
+            mqtt(frame("a34002-Rtd=140.6", mn="STATION_9")), tcp(frame("a34002-Rtd=140.6", mn="STATION_8"), "STATION_8")
+        )
+        samples = [row["sample"] for row in here.rows("waiting_device")]
+        assert samples
+        assert all("PW=***;" in sample and "123456" not in sample for sample in samples)
+
+
+def test_the_unit_is_the_registered_one() -> None:
+    metrics = {"pm10": {"unit": "ng/m3", "interval": "60s"}, "tsp": {"unit": "mg/m3", "interval": "60s"}}
+    with scene(mine(station(metrics=metrics))) as here:
+        here.batch(mqtt(frame("a34002-Rtd=140600.000;a34001-Rtd=0.178")))
+        assert [(metric, value) for _, metric, _, _, value, _ in stored(here)] == [("pm10", 140.6), ("tsp", 178.0)]
+
+
+def test_a_value_that_can_only_be_in_another_unit_is_kept_apart() -> None:
+    with scene(mine()) as here:
+        here.batch(mqtt(frame("a34002-Rtd=140600.000")))
+        here.batch(mqtt(frame("a34002-Rtd=99999999999", at="20261122160001")))
+        here.batch(mqtt(frame("a34002-Rtd=140600.000,a34002-Flag=D", at="20261122160002")))
+        here.batch(mqtt(frame("a34002-Rtd=-9999,a34002-Flag=D", at="20261122160003")))
+        assert [row["reason"] for row in here.rows("quarantine")] == ["unit_doubt"]
+        assert [flags for *_, flags in stored(here)] == [
+            ["range"], ["range", "invalid"], ["range", "negative", "invalid"],
+        ]  # fmt: skip
+        assert balances(here.account)
+
+
+def test_a_gateway_speaks_for_the_stations_behind_it_and_for_no_other() -> None:
+    devices = [
+        station("logger", None, {}),
+        station("dust-a", MN, gateway="logger"),
+        station("dust-b", CHILD_MN),
+    ]
+    with scene(mine(*devices)) as here:
+        here.batch(mqtt(frame("a34002-Rtd=1")))
+        here.batch(mqtt(frame("a34002-Rtd=2", mn=CHILD_MN)))
+        here.batch(mqtt(frame("a34002-Rtd=3", mn="NOBODY")))
+        here.batch(mqtt(frame("a34002-Rtd=4"), device="dust-b"))
+        assert [(device, value) for device, _, _, _, value, _ in stored(here)] == [("dust-a", 1.0)]
+        assert words(here) == ["mn", "mn", "mn"]
+
+
+def test_what_the_listener_says_of_a_frame() -> None:
+    with scene(mine(station(), station("other", CHILD_MN))) as here:
+        here.batch(tcp(frame("a34002-Rtd=1", mn="NOBODY"), mn="NOBODY"))
+        here.batch(tcp(frame("a34002-Rtd=1", mn=CHILD_MN)))
+        here.batch(tcp(frame("a34002-Rtd=1"), flags=RecordFlag.DENIED))
+        here.batch(tcp(frame("a34002-Rtd=1")[:60], flags=RecordFlag.UNFINISHED))
+        assert words(here) == ["unknown_address", "mn", "auth", "timeout"]
+        assert stored(here) == []
+
+
+def test_minute_data_have_the_period_that_is_registered() -> None:
+    registered = {"pm10": {"unit": "ug/m3", "interval": "10m", "stat": "avg", "period": "10m"}}
+    with scene(mine(station(metrics=registered))) as here:
+        here.batch(mqtt(frame("a34002-Avg=31,a34002-Max=35", cn="2051")))
+        here.batch(mqtt(frame("a34002-Avg=31", cn="2061")))
+        assert stored(here) == [("logger", "pm10", "avg", 600, 31.0, [])]
+        quarantined = [(row["stat"], row["period_s"], row["reason"]) for row in here.rows("quarantine")]
+        assert quarantined == [("max", 60, "unregistered"), ("avg", 3600, "unregistered")]
+
+
+def test_one_bad_value_costs_no_other_and_the_account_balances() -> None:
+    with scene(mine()) as here:
+        here.batch(mqtt(frame("a34002-Rtd=1;q99999-Rtd=5,q99999-Flag=D;w00000-Cou=63;a34004-Rtd=--.-")))
+        assert words(here) == ["field", "number", "unknown_factor"]
+        assert here.rows("dead_letter")[2]["detail"] == "q99999 (inst 0 s) is 5 invalid"
+        assert (here.account.received, here.account.pending, here.account.dead) == (4, 1, 3)
+
+
+def test_a_frame_sent_again_changes_nothing_and_another_value_is_a_conflict() -> None:
+    with scene(mine()) as here:
+        for value in (1, 1, 2):
+            here.batch(tcp(frame(f"a34002-Rtd={value}")))
+        assert (here.account.pending, here.account.duplicate, here.account.conflict) == (1, 1, 1)
+
+
+def test_a_command_without_readings_counts_nothing() -> None:
+    with scene(mine()) as here:
+        here.batch(mqtt(frame("", cn="2081")), tcp(frame("", cn="9014")))
+        assert here.account == Account()
+
+
+def test_dead_letters_are_read_again_by_a_later_policy() -> None:
+    with scene(mine(station(mn="OTHER"))) as here:
+        here.batch(mqtt(frame("a34002-Rtd=1")), tcp(frame("a34002-Rtd=2", at="20261122160100")))
+        assert words(here) == ["mn", "unknown_address"]
+        here.wait(120).batch(activation(mine()))
+        ids = [row["record_id"] for row in here.rows("dead_letter")]
+        answer = here.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": ids})
+        assert (answer.detail["stored"], answer.detail["still_dead"]) == (2, 0)
+        assert balances(here.account)
+
+
+# --- packets --------------------------------------------------------------------------------------------------------
+
+PARTS = [f"DataTime={DATA_TIME};a34002-Rtd=81.3,", "a34002-Flag=N;a340", "04-Rtd=40,a34004-Flag=T"]
+METRICS = {"pm10": {"unit": "ug/m3", "interval": "60s"}, "pm25": {"unit": "ug/m3", "interval": "60s"}}
+WHOLE = [("logger", "pm10", "inst", 0, 81.3, []), ("logger", "pm25", "inst", 0, 40.0, ["range"])]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("restart", [False, True])
+def test_packets_are_put_together_in_any_order(order: tuple[int, ...], restart: bool) -> None:
+    with scene(mine(station(metrics=METRICS))) as here:
+        for place in order:
+            here.wait(1).batch(tcp(packet(PARTS[place], place + 1, 3)))
+            if restart:
+                here.restart()
+        assert sorted(stored(here)) == sorted(WHOLE)
+        assert words(here) == []
+        # What is sent again because an answer was lost is known.
+        here.wait(1).batch(tcp(packet(PARTS[1], 2, 3)))
+        here.tick(MAX_AGE_NS / NS + 2)
+        assert (here.account.received, words(here), here.rows("hj212_packet")) == (2, [], [])
+
+
+def test_packets_in_one_message() -> None:
+    payload = b"".join(packet(part, number, 3) for number, part in enumerate(PARTS, 1))
+    with scene(mine(station(metrics=METRICS))) as here:
+        here.batch(mqtt(payload))
+        assert sorted(stored(here)) == sorted(WHOLE)
+
+
+def test_packets_that_are_never_whole_become_dead_letters() -> None:
+    with scene(mine(station(metrics=METRICS))) as here:
+        here.batch(tcp(packet(PARTS[0], 1, 3)))
+        here.wait(1).batch(tcp(packet(PARTS[1], 2, 3)))
+        here.tick(MAX_AGE_NS / NS - 3)
+        assert words(here) == []
+        here.tick(3)
+        assert words(here) == ["packet", "packet"]
+        assert (here.account.received, here.account.dead, here.rows("hj212_packet")) == (2, 2, [])
+        ids = [row["record_id"] for row in here.rows("dead_letter")]
+        answer = here.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": ids})
+        assert answer.detail["still_dead"] == 2
+
+
+def test_packets_that_contradict_each_other() -> None:
+    with scene(mine(station(metrics=METRICS))) as here:
+        here.batch(tcp(packet(PARTS[0], 1, 3)), tcp(packet(PARTS[1], 2, 4)), tcp(packet(PARTS[1], 1, 3)))
+        assert words(here) == ["packet", "packet"]
+
+
+def test_a_station_has_room_for_a_few_pieces_only() -> None:
+    with scene(mine(station(metrics=METRICS))) as here:
+        for second in range(MOST_OF_A_STATION + 2):
+            here.wait(1).batch(tcp(packet(PARTS[0], 1, 3, at=f"2026112216000{second}")))
+        assert words(here) == ["packet", "packet"]
+        assert len(here.rows("hj212_packet")) == MOST_OF_A_STATION
+
+
+def test_data_in_packets_are_read_again() -> None:
+    with scene(mine(station())) as here:
+        parts = [f"DataTime={DATA_TIME};a34002-Rtd=81.3;q9-Rtd=1;", "q8-Rtd=2"]
+        for number, part in enumerate(parts, 1):
+            here.wait(1).batch(tcp(packet(part, number, 2)))
+        assert words(here) == ["unknown_factor", "unknown_factor"]
+        record_id = here.rows("dead_letter")[0]["record_id"]
+        answer = here.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": [record_id]})
+        assert (answer.detail["still_dead"], answer.detail["stored"]) == (2, 0)
+        assert (here.account.received, here.account.dead) == (3, 2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.integers(0, 5), st.integers(1, 3), st.integers(2, 3)),
+            st.integers(1, 700),
+        ),
+        max_size=25,
+    ),
+    st.data(),
+)
+def test_a_restart_at_any_moment_changes_nothing(steps: list[tuple[int, int, int] | int], data: st.DataObject) -> None:
+    def run(here: Scene, restarts: bool) -> dict[str, Any]:
+        here.begin(mine(station(metrics=METRICS)))
+        for step in steps:
+            if isinstance(step, int):
+                here.tick(step)
+            else:
+                second, number, of = step
+                if number <= of:
+                    payload = packet(PARTS[number - 1], number, of, at=f"2026112216000{second}")
+                    here.wait(1).batch(tcp(payload))
+            if restarts and data.draw(st.booleans()):
+                here.restart()
+        assert balances(here.account)
+        return {**everything(here.state), "packets": here.rows("hj212_packet"), "joined": here.rows("hj212_joined")}
+
+    with SPARE.state() as one, SPARE.state() as other:
+        assert run(Scene(one), restarts=False) == run(Scene(other), restarts=True)
+
+
+# --- encrypted data -------------------------------------------------------------------------------------------------
+
+
+def sealed(data: str, key: str = KEY) -> bytes:
+    head = f"QN={DATA_TIME}001;ST=22;CN=2011;PW=123456;MN={MN};Flag=9;CP=&&"
+    cp = encrypt_cp(f"DataTime={DATA_TIME};{data}".encode(), bytes.fromhex(key))
+    segment = head.encode() + cp + b"&&"
+    plain = f"{head}DataTime={DATA_TIME};{data}&&".encode()
+    return b"##%04d%b%04X\r\n" % (len(segment), segment, crc16(plain))
+
+
+def secrets(reference: str) -> str:
+    if reference != "secret:station-key":
+        raise ConfigError("no such file")
+    return KEY
+
+
+@pytest.mark.parametrize(
+    ("payload", "reference", "expected"),
+    [
+        (sealed("a34002-Rtd=81.3,a34002-Flag=N"), "secret:station-key", []),
+        (sealed("a34002-Rtd=81.3", key="00" * 16), "secret:station-key", ["crc"]),
+        (sealed("a34002-Rtd=81.3"), "secret:lost", ["sm4_key"]),
+        (sealed("a34002-Rtd=81.3"), None, ["sm4_key"]),
+        (frame("a34002-Rtd=81.3"), "secret:station-key", []),
+        (build_frame(b"ST=22;CN=2011;PW=1;MN=STATION_1;CP=&&{0xE4,zz}&&"), "secret:station-key", ["cp"]),
+    ],
+)
+def test_encrypted_data_are_read_with_the_stations_key(
+    payload: bytes, reference: str | None, expected: list[str]
+) -> None:
+    with SPARE.state() as state:
+        here = Scene(state)
+        here.pipeline = Pipeline(here.reader, state, secrets)
+        here.batch(service("start"))
+        more = {} if reference is None else {"hj212": {"sm4_key": reference}}
+        here.batch(activation(mine(station(**more))), mqtt(payload))
+        assert words(here) == expected
+        assert [value for *_, value, _ in stored(here)] == ([] if expected else [81.3])
+        assert KEY not in str(here.rows("dead_letter"))
+
+
+def test_what_an_installer_sees_has_no_password() -> None:
+    with scene(mine()) as here:
+        seen: list[Any] = []
+        here.pipeline.subscribe(seen.extend)
+        here.batch(tcp(frame("a34002-Rtd=1")))
+        (shown,) = [change.what for change in seen if change.kind == "message"]
+        assert "123456" not in str(shown)
+        assert shown["readings"][0]["value"] == 1.0
+        assert (shown["mine"], shown["device"]) == (MINE, "logger")
+    assert START_NS % NS == 0

@@ -48,6 +48,8 @@ class Installer:
             zh, en = advice_for(refused["word"])
             yield Line(f"  refused / 拒收: {refused['word']}: {refused['detail']}", "red")
             yield Line(f"    → {en} / {zh}", "red")
+        for note in message.get("notes") or ():
+            yield Line(f"  note / 注: {note}", "dim")
         health = {name: value for name, value in (message.get("health") or {}).items() if value is not None}
         if health:
             yield Line("  " + ", ".join(f"{name} {value:g}" for name, value in health.items()), "cyan")

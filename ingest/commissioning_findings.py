@@ -12,7 +12,7 @@ from greenmine.core.metric import METRICS
 from greenmine.core.reading import Series
 from greenmine.core.unit import convert, convertible
 from greenmine.ingest.commissioning import Heard
-from greenmine.ingest.unit_guess import guess_unit
+from greenmine.ingest.usual_unit import usual_unit
 
 ENOUGH_VALUES = 5
 """So many equal values in a row are called constant."""
@@ -138,4 +138,4 @@ def probable_unit(series: Series, setting: Registered, values: list[float]) -> s
     known = METRICS.get(series.metric)
     if not values or known is None or not convertible(known.unit, setting.unit):
         return None
-    return guess_unit(series.metric, convert(median(values), known.unit, setting.unit))
+    return usual_unit(series.metric, convert(median(values), known.unit, setting.unit))

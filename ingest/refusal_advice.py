@@ -69,7 +69,9 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
      "The gateway used an alias it never named; let it send its birth again."): ("sparkplug_alias",),
     ("数据库拒收了这个读数；请核对其数值和时间。",
      "The store refused this reading; look at its value and time."): ("store_rejected",),
-    ("请在策略文件中登记设备实际发送的单位。", "Register the unit that the device really sends."): ("unit",),
+    ("请在策略文件中登记设备实际发送的单位。", "Register the unit that the device really sends."): (
+        "unit", "unit_doubt"
+    ),
     ("请不要用保留（retain）方式发布数据。", "Publish readings without the retain flag."): ("retained_telemetry",),
     ("该账号无权在此主题发布；请使用设备自己的账号和主题。",
      "The account may not publish on this topic; let the device use its own account and topic."): ("denied",),

@@ -14,7 +14,7 @@ from greenmine.ingest.commissioning import KEPT_VALUES, CommissioningLog, Heard
 from greenmine.ingest.commissioning_findings import Finding, FindingKind, Registered, findings
 from greenmine.ingest.commissioning_words import SENTENCES, finding_text
 from greenmine.ingest.refusal_advice import ADVICE, advice_for
-from greenmine.ingest.unit_guess import guess_unit
+from greenmine.ingest.usual_unit import usual_unit
 
 ROOT = Path(__file__).resolve().parents[2]
 S = 1_000_000_000
@@ -147,7 +147,7 @@ def test_what_was_given_out_does_not_change() -> None:
      ("pressure", 1013.0, "hPa"), ("ph", 7.0, None), ("nothing", 7.0, None)],
 )  # fmt: skip
 def test_the_probable_unit(metric: str, value: float, unit: str | None) -> None:
-    assert guess_unit(metric, value) == unit
+    assert usual_unit(metric, value) == unit
 
 
 def test_every_finding_has_a_sentence_in_both_languages() -> None:

@@ -86,6 +86,11 @@ def test_a_wrong_unit_and_a_weak_signal() -> None:
     assert "The radio signal is weak" in lines
 
 
+def test_what_a_decoder_left_out_is_said() -> None:
+    lines = texts(Installer(Policies().registered), message(notes=["uptime: ut is not used"]))
+    assert "  note / 注: uptime: ut is not used" in lines
+
+
 def test_a_refusal_comes_with_advice() -> None:
     refused = [{"word": "ts_zone", "detail": "no offset"}]
     lines = texts(Installer(Policies().registered), message(refused=refused))

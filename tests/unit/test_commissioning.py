@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from greenmine.core.dead_letter import DeadReason
 from greenmine.core.latest import Change
 from greenmine.core.reading import Series
 from greenmine.ingest.commissioning import KEPT_VALUES, CommissioningLog, Heard
@@ -15,6 +16,7 @@ from greenmine.ingest.commissioning_findings import Finding, FindingKind, Regist
 from greenmine.ingest.commissioning_words import SENTENCES, finding_text
 from greenmine.ingest.refusal_advice import ADVICE, advice_for
 from greenmine.ingest.usual_unit import usual_unit
+from greenmine.web.wording import QUARANTINES
 
 ROOT = Path(__file__).resolve().parents[2]
 S = 1_000_000_000
@@ -163,12 +165,13 @@ def test_every_finding_has_a_sentence_in_both_languages() -> None:
         assert "{" not in zh + en
 
 
-def test_every_reason_of_a_refusal_has_advice() -> None:
-    """A new word of a decoder needs a line in ingest/refusal_advice.py."""
-    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "ingest").glob("*.py"))
-    words = set(re.findall(r'(?:DecodeRefused|RefusedItem)\(\s*"([a-z0-9_]+)"', source))
-    assert len(words) > 15
-    assert {word for word in words if word not in ADVICE} == set()
+@pytest.mark.parametrize("word", [*DeadReason, *QUARANTINES])
+def test_every_reason_has_advice_in_both_languages(word: str) -> None:
+    """A new reason needs a line in ingest/refusal_advice.py."""
+    assert word in {*ADVICE, "invalid"}, "a value that its sender calls invalid needs no advice"
+    zh, en = advice_for(word)
+    assert re.search(r"[\u4e00-\u9fff]", zh)
+    assert not re.search(r"[\u4e00-\u9fff]", en)
 
 
 def test_every_reason_of_the_bad_inputs_has_advice() -> None:

@@ -80,6 +80,8 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     ("日志中的记录已损坏；请检查磁盘。", "The journal's record is damaged; check the disk."): ("journal_checksum",),
     ("网络服务器标记为模拟数据；请关闭模拟。",
      "The network marks it as simulated; switch the simulation off."): ("simulated",),
+    ("仪器用这个数值表示故障；请检查仪器。",
+     "The instrument says by this value that it has failed; look at it."): ("sentinel",),
     ("传感器没有给出数值；请检查接线。", "The sensor gave no value; check its wiring."): ("missing",),
 }  # fmt: skip
 ADVICE: dict[str, tuple[str, str]] = {word: advice for advice, words in _GROUPS.items() for word in words}

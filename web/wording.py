@@ -64,6 +64,7 @@ QUARANTINES: dict[str, tuple[str, str]] = {
     "clock_ahead": ("时间超前", "time ahead"),
     "clock_unset": ("时钟未设置", "clock never set"),
     "missing": ("缺值", "no value"),
+    "sentinel": ("仪器故障码", "the instrument's fault code"),
     "unit_doubt": ("单位存疑", "unit in doubt"),
     "invalid": ("发送方标为无效", "invalid by the sender"),
 }

@@ -52,6 +52,7 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a message / 每条消息一行 JSON")] = False,
 ) -> None:
     """Show messages as they come, raw and decoded; for installers. 实时查看原始与解码数据。"""
+    from greenmine.installer import Installer, devices_of
     from greenmine.office import RemoteOffice
 
     target = the_home(home)
@@ -59,38 +60,22 @@ def tail(
     if running is None:
         raise ConfigError(f"no service runs at {target.path}; start one with `greenmine run`, or name its --home")
     err.print("waiting for messages, Ctrl-C ends / 等待消息，Ctrl-C 结束")
+    service = RemoteOffice(target, running["url"], running["token"])
+    installer = Installer(service.registered)
     try:
-        for message in RemoteOffice(target, running["url"], running["token"]).stream():
-            if mine not in (None, message["mine"]) or device not in (None, message["device"]):
+        for message in service.stream(mine):
+            if mine not in (None, message["mine"]) or device not in (None, *devices_of(message)):
                 continue
             if as_json:
                 print_line(message)
                 sys.stdout.flush()
             else:
-                _show(message)
+                for line in installer.lines(message):
+                    out.print(line.text, markup=False, highlight=False, style=line.style)
     except KeyboardInterrupt:
         err.print("")
     else:
         raise StoreUnavailable("the service has ended")
-
-
-def _show(message: dict[str, Any]) -> None:
-    from greenmine.core.clock import to_rfc3339
-
-    out.print(f"[bold]{to_rfc3339(message['received_ns'])}[/bold] {escape(message['topic'])}", highlight=False)
-    out.print(f"  {message['payload']}", markup=False, highlight=False, style="dim")
-    for reading in message["readings"]:
-        name = f"{reading['metric']}@{reading['channel']}" if reading["channel"] else reading["metric"]
-        behind_s = (message["received_ns"] - reading["time_ns"]) / 1e9
-        flags = " ".join(
-            [*reading["quality"], *([f"quarantined: {reading['quarantine']}"] if reading["quarantine"] else [])]
-        )
-        text = f"  {reading['device']}  {name} = {reading['value']}  ({behind_s:+.1f} s behind)  {flags}"
-        out.print(text, markup=False, highlight=False, style="yellow" if flags else "green")
-    for refused in message["refused"]:
-        out.print(
-            f"  refused / 拒收: {refused['word']}: {refused['detail']}", markup=False, highlight=False, style="red"
-        )
 
 
 def _machine(home: Home) -> list[dict[str, Any]]:

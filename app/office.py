@@ -153,9 +153,17 @@ class RemoteOffice:
         """Every check of the service."""
         return list(self.administer("service.checks", {}))
 
-    def stream(self) -> Iterator[dict[str, Any]]:
-        """The live stream of raw and decoded messages, as `tail` shows it."""
-        response = self._open("GET", "/api/v1/stream?raw=1", None, {"Accept": "text/event-stream"}, read_s=None)
+    def registered(self, mine: str) -> list[dict[str, Any]]:
+        """The series that a mine's policy expects; none where no such mine is watched."""
+        try:
+            return list(self._call("GET", f"/api/v1/mines/{quote(mine, safe='')}/registered", None, {}))
+        except NotFound:
+            return []
+
+    def stream(self, mine: str | None = None) -> Iterator[dict[str, Any]]:
+        """The live stream of raw and decoded messages, of a mine or of all, as `tail` shows it."""
+        query = urlencode({"raw": 1} if mine is None else {"raw": 1, "mine": mine})
+        response = self._open("GET", f"/api/v1/stream?{query}", None, {"Accept": "text/event-stream"}, read_s=None)
         event, data = "", []
         rest = b""
         try:

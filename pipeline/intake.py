@@ -16,6 +16,7 @@ from greenmine.ingest.admit import Admitted, admit, doubted
 from greenmine.ingest.decode_json import MAX_PERIOD_S
 from greenmine.ingest.decoded import Decoded, Item
 from greenmine.ingest.hj212_segment import redacted
+from greenmine.ingest.raw_text import raw_text
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.sparkplug import sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
@@ -31,6 +32,8 @@ from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.store.columns import Odd
 
+SHOWN_PAYLOAD = 2000
+"""Characters of a payload that `tail` shows."""
 _NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
 
 
@@ -377,9 +380,7 @@ def _seen_message(
         "notes": decoded.notes,
         "topic": record.source,
         "client": record.client,
-        "payload": (redacted(record.payload) if "hj212" in format_ else record.payload)[:2000].decode(
-            "utf-8", "replace"
-        ),
+        "payload": raw_text(redacted(record.payload) if "hj212" in format_ else record.payload, SHOWN_PAYLOAD),
         "readings": [
             {
                 **one.reading.series._asdict(),

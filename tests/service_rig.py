@@ -136,6 +136,12 @@ class Api:
         response = self._pool.request(method, self._url + path, body=sent, headers=self._headers)
         return response.status, json.loads(response.data)
 
+    def page(self, path: str) -> str:
+        """The text of a page of the board."""
+        response = self._pool.request("GET", self._url.removesuffix("/api/v1") + path, headers=self._headers)
+        assert response.status == 200, path
+        return response.data.decode()
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()

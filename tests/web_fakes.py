@@ -1,6 +1,6 @@
 """Fakes of the web's ports with two invented mines, for tests and for looking at the pages.
 
-`python tests/web_fakes.py --port 8900 --scene alarm` serves them; log in as `li` / `horse-battery` (operator),
+`python -m tests.web_fakes --port 8900 --scene alarm` serves them; log in as `li` / `horse-battery` (operator),
 `admin` or `viewer` with the same password.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import math
 import random
 import socket
@@ -31,12 +32,15 @@ from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
 from greenmine.core.user import Role, User
+from greenmine.core.waiting import Network, WaitingDevice, WaitingKey, WaitingValue
+from greenmine.ingest.device_suggestion import suggest_device
 from greenmine.policy.model import Policy
 from greenmine.store.dead_letters import DeadLetterRow
 from greenmine.store.hours import ReasonKey
 from greenmine.web.app import create_app
 from greenmine.web.backend import Backend, Check, DeadLettersAsked
 from greenmine.web.stream import LiveHub
+from tests import web_intake_scenes
 
 NOW_NS = 1_795_334_400 * NS_PER_S
 """2026-11-22T16:00:00+08:00, when the invented world stands still."""
@@ -245,10 +249,11 @@ class FakeDesk:
     def __init__(self, board: FakeBoard, clock: ManualClock) -> None:
         self._board = board
         self._clock = clock
-        self._listeners: list[ChangeListener] = []
+        self._listeners: list[tuple[ChangeListener, Callable[[], Wants]]] = []
         self._answers: dict[tuple[str, str], tuple[Act, ActResult]] = {}
         self.acts: list[Act] = []
         self.fail: Exception | None = None
+        self.devices = FakeDevices()
 
     def submit(self, act: Act, timeout_s: float = 10.0) -> ActResult:
         """Judge an act; a key used again for another act is refused."""
@@ -261,19 +266,47 @@ class FakeDesk:
             return known[1]
         result = self._judge(act)
         self.acts.append(act)
+        if act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
+            self.devices.listed.pop(WaitingKey(Network(act.body["network"]), act.body["address"]), None)
         if act.idempotency_key:
             self._answers[(act.principal, act.idempotency_key)] = (act, result)
         return result
 
     def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
         """Be told of changes."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        entry = (listener, wanted)
+        self._listeners.append(entry)
+        return lambda: self._listeners.remove(entry)
 
     def tell(self, *changes: Change) -> None:
         """Tell the listeners."""
-        for listener in list(self._listeners):
-            listener(changes)
+        entries = [(listener, wanted()) for listener, wanted in list(self._listeners)]
+        messages = any(wants.messages for _, wants in entries)
+        told = [change for change in changes if messages or change.kind != "message"]
+        for listener, _ in entries:
+            listener(told)
+
+    def hear(self, device: str, values: Mapping[str, float | None], ago_s: float = 7.0, **more: Any) -> None:
+        """A message of a device of demo-pit, as the pipeline tells `tail` of it; `late_s` is how long it was on its
+        way."""
+        now_ns = self._clock.wall_ns()
+        received_ns = now_ns - int(ago_s * NS_PER_S)
+        mine, late_s = more.pop("mine", "demo-pit"), more.pop("late_s", 1.0)
+        time_ns = received_ns - int(late_s * NS_PER_S)
+        names = {name: name.partition("@")[::2] for name in values}
+        readings = [
+            {
+                **Series(mine, device, *names[name])._asdict(), "time_ns": time_ns, "value": value, "quality": [],
+                "quarantine": "",
+            }
+            for name, value in values.items()
+        ]  # fmt: skip
+        payload = json.dumps({"ts": time_ns // 1_000_000, "values": values}, ensure_ascii=False)
+        message = {
+            "received_ns": received_ns, "mine": mine, "device": device, "topic": f"mines/{mine}/{device}/up",
+            "client": f"{mine}.{device}", "payload": payload, "readings": readings, "refused": [], **more,
+        }  # fmt: skip
+        self.tell(Change("message", message))
 
     def set_value(self, series: Series, value: float, quality: int = 0, time_ns: int | None = None) -> None:
         """A new newest value."""
@@ -333,7 +366,7 @@ class FakeDesk:
         if act.kind is ActKind.FACT:
             return ActResult(detail={"id": len(self.acts) + 1})
         if act.kind is ActKind.REPLAY_DEAD_LETTERS:
-            return ActResult(detail={"replayed": len(act.body["ids"])})
+            return ActResult(detail={"messages": len(act.body["ids"]), "stored": 3, "still_dead": 1})
         if act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
             return ActResult(detail={name: act.body[name] for name in ("network", "address")})
         alert, _ = self._board.history(act.alert_id)
@@ -434,6 +467,35 @@ class FakeOperations:
         return {"done": operation}
 
 
+class FakeDevices:
+    """A waiting list in a dictionary; what is decided about takes effect at once."""
+
+    def __init__(self) -> None:
+        self.listed: dict[WaitingKey, WaitingDevice] = {}
+
+    def add(self, network: Network, address: str, mine: str = "", ago_s: float = 30.0, **more: Any) -> None:
+        """Somebody waits."""
+        last_ns = NOW_NS - int(ago_s * NS_PER_S)
+        values = tuple(WaitingValue(*one) for one in more.pop("values", ()))
+        sample = more.pop("sample", "")
+        device = WaitingDevice(network, address, mine, last_ns - 3 * HOUR_NS, last_ns, 181, 77, values, sample)
+        self.listed[device.key] = device
+
+    def waiting(self) -> list[WaitingDevice]:
+        """Heard last first."""
+        return sorted(self.listed.values(), key=lambda one: -one.last_seen_ns)
+
+    def waiting_one(self, network: Network, address: str) -> WaitingDevice:
+        """One of them."""
+        if (network, address) not in self.listed:
+            raise NotFound(f"{network.value} {address!r} is not on the waiting list")
+        return self.listed[WaitingKey(network, address)]
+
+    def suggestion(self, device: WaitingDevice) -> str:
+        """As the service guesses it."""
+        return suggest_device(device)
+
+
 class FakeIntakes:
     """What came in and what did not, in lists."""
 
@@ -497,12 +559,15 @@ class World:
     operations: FakeOperations
     readings: IndexedReadings
     clock: ManualClock
+    devices: FakeDevices = dataclasses.field(default_factory=FakeDevices)
     intakes: FakeIntakes = dataclasses.field(default_factory=lambda: FakeIntakes())
 
     @property
     def backend(self) -> Backend:
         """What `create_app` is given."""
-        return Backend(self.board, self.desk, self.logins, self.operations, self.readings, self.clock, self.intakes)
+        return Backend(
+            self.board, self.desk, self.logins, self.operations, self.readings, self.clock, self.intakes, self.devices
+        )
 
 
 def make_world(scene: str = "rest", hours: int = 0) -> World:
@@ -516,7 +581,7 @@ def make_world(scene: str = "rest", hours: int = 0) -> World:
     clock = ManualClock(NOW_NS)
     board = FakeBoard(policies)
     desk = FakeDesk(board, clock)
-    world = World(board, desk, FakeLogins(), FakeOperations(), IndexedReadings(), clock)
+    world = World(board, desk, FakeLogins(), FakeOperations(), IndexedReadings(), clock, desk.devices)
     if scene == "bare":
         return world
     for policy in policies:
@@ -532,7 +597,38 @@ def make_world(scene: str = "rest", hours: int = 0) -> World:
     return world
 
 
+def say_all(world: World) -> None:
+    """What devices of demo-pit send, good and bad, for the commissioning view; call it once somebody looks there."""
+    policy = world.board.policies()["demo-pit"]
+    for series in [series for series in world.board.newest if series.device == "dust-new"]:
+        del world.board.newest[series]
+    for device in policy.devices[:-1]:
+        series = [s for s in policy.series() if s.device == device.id]
+        interval_s = min((policy.series()[s].interval for s in series), default=60)
+        for back in range(5, -1, -1) if series else ():
+            at_ns = NOW_NS - back * interval_s * NS_PER_S
+            values = {f"{s.metric}@{s.channel}".rstrip("@"): round(usual_value(s, at_ns), 1) for s in series}
+            values |= _TROUBLE.get(device.id, {})
+            late_s = 8 * 3600 + 2.0 if device.id == "noise-w1" else 1.4
+            health = {"rssi_dbm": -118.0, "snr_db": -6.5, "battery_v": 3.2, "battery_percent": 14.0}
+            more = {"health": health} if device.id == "soil-p1" else {}
+            world.desk.hear(device.id, values, ago_s=back * interval_s + 7, late_s=late_s, **more)
+    refused = [{"word": "ts_zone", "detail": "ts '2026-11-22 16:00:00' has no offset"}]
+    world.desk.hear("dust-road", {}, 4, refused=refused, payload='{"ts":"2026-11-22 16:00:00","values":{"pm10":91}}')
+    world.desk.hear("dust-x9", {"pm10": 64.0}, 30, payload="<script>alert(1)</script>" * 40)
+
+
+_TROUBLE: dict[str, dict[str, float]] = {
+    "dust-s1": {"pm10": 0.0, "pm25": 0.0, "tsp": 0.0},
+    "dust-n1": {"pm10": 0.084, "pm25": 0.036},
+    "water-out": {"do": 7.5},
+}
+
+
 def _alarm(world: World, pit: Policy, quarry: Policy, hours: int) -> None:
+    web_intake_scenes.add_strangers(world.devices, NOW_NS)
+    web_intake_scenes.add_losses(world.intakes, pit, NOW_NS)
+    web_intake_scenes.add_activity(world.board.intervals, NOW_NS)
     desk, board = world.desk, world.board
     road = Series("demo-pit", "dust-road", "pm10")
     north = Series("demo-pit", "dust-n1", "pm10")
@@ -648,6 +744,10 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     given = parser.parse_args()
     with running(make_world(given.scene, given.hours), port=given.port) as site:
+        if given.scene == "alarm":
+            with site.logged_in() as visitor:
+                visitor.get("/mines/demo-pit/commissioning")
+            say_all(site.world)
         print(site.base, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -133,7 +133,8 @@ def chart(
     if start_ns >= end_ns:
         raise Refused("time", "from must be before to")
     lines = panel_lines(found, backend.readings, start_ns, end_ns, width)
-    return chart_document(board, found, lines, backend.board.alerts(mine), start_ns, end_ns, now_ns)
+    activities = backend.board.activities(mine, start_ns, end_ns)
+    return chart_document(board, found, lines, backend.board.alerts(mine), activities, start_ns, end_ns, now_ns)
 
 
 @router.get("/alerts", summary="Alerts, newest raise first")

@@ -21,13 +21,17 @@ from greenmine.web import (
     api_ingest,
     assets,
     page_alerts,
+    page_commissioning,
+    page_data,
     page_login,
+    page_waiting,
     pages,
     probes,
     stream,
 )
 from greenmine.web.backend import Backend
 from greenmine.web.boundary import Boundary
+from greenmine.web.onlooker import Onlooker
 from greenmine.web.problem import ProblemError, on_greenmine_error, on_http_exception, on_invalid_request, on_problem
 from greenmine.web.session import NeedsLogin, api_session, page_session
 
@@ -61,11 +65,13 @@ def create_app(
     app.state.backend = backend
     app.state.secure_cookies = secure_cookies
     app.state.hub = stream.LiveHub(heartbeat_s)
-    for room in (api, api_acts, api_dead_letters, api_devices, api_ingest, stream):
-        app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(api_session)])
+    app.state.onlooker = Onlooker()
+    spoken = (api, api_acts, api_dead_letters, api_devices, api_ingest, stream)
+    for router in (*(room.router for room in spoken), page_commissioning.api_router):
+        app.include_router(router, prefix="/api/v1", dependencies=[Depends(api_session)])
     for open_to_all in (probes, assets, page_login):
         app.include_router(open_to_all.router)
-    for page in (pages, page_alerts):
+    for page in (pages, page_alerts, page_commissioning, page_data, page_waiting):
         app.include_router(page.router, dependencies=[Depends(page_session)])
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(GreenmineError, on_greenmine_error)
@@ -81,11 +87,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     hub: stream.LiveHub = app.state.hub
     backend: Backend = app.state.backend
     hub.start()
-    unsubscribe = backend.desk.subscribe(hub.on_changes, hub.wants)
+    onlooker: Onlooker = app.state.onlooker
+    unsubscribe = [
+        backend.desk.subscribe(hub.on_changes, hub.wants),
+        backend.desk.subscribe(onlooker.on_changes, onlooker.wants),
+    ]
     try:
         yield
     finally:
-        unsubscribe()
+        for end in unsubscribe:
+            end()
         hub.close()
 
 

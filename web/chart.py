@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from greenmine.core.activity import ActivityInterval
 from greenmine.core.alert import Alert, Condition
 from greenmine.core.clock import NS_PER_S
 from greenmine.core.errors import Refused
@@ -19,7 +20,9 @@ from greenmine.core.reading import Reading
 from greenmine.core.reading_store import ReadingStore, Selection
 from greenmine.dashboards.panel import Dashboard, Panel, Target
 from greenmine.dashboards.shown import shown_value, unit_symbol
+from greenmine.web.bands import bands
 from greenmine.web.times import chart_time, zone_text
+from greenmine.web.wording import ACTIVITIES
 
 MAX_READINGS = 2_000_000
 """A chart is not drawn from more readings than this; the person is asked for a shorter range."""
@@ -141,6 +144,7 @@ def chart_document(
     panel: Panel,
     lines: Sequence[tuple[Target, Line]],
     alerts: Iterable[Alert],
+    activities: Iterable[ActivityInterval],
     start_ns: int,
     end_ns: int,
     now_ns: int,
@@ -166,6 +170,16 @@ def chart_document(
             and alert.condition is not Condition.PENDING
             and alert.raised_at_ns < end_ns
             and (alert.cleared_at_ns or now_ns) > start_ns
+        ],
+        "bands": [
+            {
+                "kind": band.kind.value,
+                "label": dict(zip(("zh", "en"), ACTIVITIES[band.kind], strict=True)),
+                "from": chart_time(band.start_ns, zone),
+                "to": chart_time(band.end_ns, zone),
+                "zones": list(band.zones),
+            }
+            for band in bands(activities, start_ns, end_ns, now_ns)
         ],
     }
 

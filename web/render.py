@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ from greenmine.core.alert import Alert, Severity, Transition
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.user import User
 from greenmine.dashboards.panel import Words
+from greenmine.ingest.commissioning_findings import Finding
+from greenmine.ingest.commissioning_words import finding_text
+from greenmine.ingest.refusal_advice import advice_for
 from greenmine.policy.model import Text
 from greenmine.web import texts, wording
 from greenmine.web.assets import asset_path, plotly_path, plotly_style_ids
@@ -110,6 +113,44 @@ class Ui:
         """A metric's name."""
         return wording.metric_text(self.language, metric)
 
+    def look(self, state: str) -> str:
+        """How a device stands in the commissioning view."""
+        return texts.pick(texts.LOOKS, self.language, state)
+
+    def finding(self, finding: Finding) -> str:
+        """What looks wrong about a device, and what to do."""
+        return finding_text(self.language, finding)
+
+    def clock_difference(self, behind_ns: int) -> str:
+        """How much later a value was received than its device says it was measured."""
+        seconds = behind_ns / NS_PER_S
+        number = f"{abs(seconds):.1f}" if abs(seconds) < 10 else f"{abs(seconds):.0f}"
+        return self.t("commissioning.behind" if seconds >= 0 else "commissioning.ahead", n=number)
+
+    def signal(self, health: Mapping[str, float | None]) -> str:
+        """Radio signal as far as it is known."""
+        return _with_units(health, (("rssi_dbm", "dBm"), ("snr_db", "dB SNR")))
+
+    def battery(self, health: Mapping[str, float | None]) -> str:
+        """Battery as far as it is known."""
+        return _with_units(health, (("battery_v", "V"), ("battery_percent", "%")))
+
+    def gap(self, reason: str) -> str:
+        """What became of a gap."""
+        return texts.pick(wording.GAP_REASONS, self.language, reason)
+
+    def network(self, network: str) -> str:
+        """Whose name an address is."""
+        return texts.pick(texts.NETWORKS, self.language, network)
+
+    def quarantine(self, word: str) -> str:
+        """Why a reading was kept apart."""
+        return texts.pick(wording.QUARANTINES, self.language, word)
+
+    def advice(self, word: str) -> str:
+        """What to do about a refusal."""
+        return advice_for(word)[0 if self.language == "zh" else 1]
+
     def reason(self, alert: Alert, step: Transition) -> str:
         """Why a transition happened."""
         return wording.reason_text(self.language, alert, step)
@@ -163,12 +204,20 @@ class Ui:
     def said(self) -> str:
         """What a form that was just sent did, in words; empty where none was."""
         said = dict(parse_qsl(self.query)).get("said", "")
-        return self.t(f"said.{said}") if said in ("acknowledge", "note", "resolve", "password") else ""
+        return (
+            self.t(f"said.{said}")
+            if said in ("acknowledge", "note", "resolve", "password", "approve", "reject")
+            else ""
+        )
 
     def live_words(self) -> Markup:
         """Words that the scripts need, as data attributes of the body."""
         pairs = [f'data-{key.replace(".", "-").replace("_", "-")}="{escape(self.t(key))}"' for key in SCRIPT_WORDS]
         return Markup(" ".join(pairs))  # noqa: S704 each value is escaped
+
+
+def _with_units(health: Mapping[str, float | None], wanted: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{value:g} {unit}" for name, unit in wanted if (value := health.get(name)) is not None)
 
 
 def ui_of(request: Request, now_ns: int, zones: Mapping[str, ZoneInfo] | None = None) -> Ui:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -30,7 +30,7 @@ from greenmine.web.api_ingest import activity_out
 from greenmine.web.api_models import alert_out, transition_out, value_out
 from greenmine.web.backend import Backend
 from greenmine.web.compiled import compiled
-from greenmine.web.session import ApiSession, Session, find_session
+from greenmine.web.session import ApiSession, Session, acting_session, find_session
 from greenmine.web.state import severity_of
 from greenmine.web.times import time_text
 from greenmine.web.view import series_key, state_of
@@ -203,10 +203,19 @@ class LiveHub:
             feed.wake()
 
 
+def watcher(session: ApiSession, raw: bool = False) -> Session:
+    """The session of a stream; raw messages are for those who may act.
+
+    Raises:
+        ProblemError: a viewer asks for them.
+    """
+    return acting_session(session) if raw else session
+
+
 @router.get("/stream", response_class=EventSourceResponse, summary="Changes as they happen (server-sent events)")
 async def stream(
     request: Request,
-    session: ApiSession,
+    session: Annotated[Session, Depends(watcher)],
     mine: Annotated[str | None, Query(pattern=IDENTIFIER_PATTERN)] = None,
     raw: bool = False,
 ) -> AsyncIterator[ServerSentEvent]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from greenmine.core.activity import ActivityKind
 from greenmine.core.alert import Alert, Condition, Handling, Reason, Transition
+from greenmine.core.gap import GapReason
 from greenmine.core.metric import METRICS
 from greenmine.core.principal import Principal, PrincipalKind
 from greenmine.dashboards.shown import limit_text, number_text, shown_digits, shown_unit, shown_value, unit_symbol
@@ -56,6 +58,29 @@ FLAGS: dict[str, tuple[str, str]] = {
     "late": ("补传", "arrived late"),
     "skew": ("时钟超前", "clock ahead"),
     "conflict": ("数值冲突", "conflicting values"),
+}
+QUARANTINES: dict[str, tuple[str, str]] = {
+    "unregistered": ("未登记", "not registered"),
+    "clock_ahead": ("时间超前", "time ahead"),
+    "clock_unset": ("时钟未设置", "clock never set"),
+    "missing": ("缺值", "no value"),
+    "sentinel": ("仪器故障码", "the instrument's fault code"),
+    "unit_doubt": ("单位存疑", "unit in doubt"),
+    "invalid": ("发送方标为无效", "invalid by the sender"),
+}
+ACTIVITIES: dict[str, tuple[str, str]] = {
+    ActivityKind.BLAST: ("爆破", "blast"),
+    ActivityKind.WATERING: ("洒水", "watering"),
+    ActivityKind.HAUL: ("运输", "haulage"),
+    ActivityKind.CRUSHER: ("破碎", "crushing"),
+    ActivityKind.STOP: ("停产", "stopped"),
+    ActivityKind.WEATHER_WARNING: ("气象预警", "weather warning"),
+}
+GAP_REASONS: dict[str, tuple[str, str]] = {
+    GapReason.OPEN: ("等待补传", "not filled yet"),
+    GapReason.FILLED: ("已补齐", "filled"),
+    GapReason.EXPIRED: ("未补齐，已放弃", "given up"),
+    GapReason.RESET: ("编号重置", "numbers reset"),
 }
 _PRINCIPALS = {
     PrincipalKind.DEVICE: ("设备 ", "device "),

@@ -10,6 +10,7 @@ import pytest
 from greenmine.core.act import Act, ActKind
 from greenmine.core.reading import Series
 from tests.web_fakes import PASSWORD, RunningSite, World, make_world, open_pit_policy, running
+from tests.web_intake_scenes import add_activity, add_losses, add_strangers
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 Browser, Page, expect = playwright_api.Browser, playwright_api.Page, playwright_api.expect
@@ -288,3 +289,53 @@ def test_no_page_is_wider_than_the_screen(
     expect(page.locator("main")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     visitor.leave()
+
+
+def test_an_installer_sees_each_message_as_it_comes(visitor: Visitor, world: World) -> None:
+    page = visitor.log_in()
+    visitor.open("/mines/demo-pit/commissioning?lang=en")
+    expect(page.locator("#connection.on")).to_be_visible()
+    look = page.locator("#look-dust-new")
+    expect(look).to_contain_text("the next message is shown here raw")
+    world.desk.hear("dust-new", {"pm10": 0.081}, ago_s=0)
+    expect(look.locator(".raw")).to_contain_text('"pm10": 0.081')
+    expect(look).to_contain_text("the numbers look like mg/m3")
+    world.desk.hear("dust-x7", {"pm10": 64.0}, ago_s=0)
+    expect(page.locator("#look-dust-x7")).to_contain_text("not registered")
+
+
+def test_a_stranger_is_approved_and_what_was_chosen_survives_a_refresh(visitor: Visitor, world: World) -> None:
+    add_strangers(world.devices, world.clock.wall_ns())
+    page = visitor.log_in()
+    visitor.open("/waiting?lang=en")
+    expect(page.locator("#connection.on")).to_be_visible()
+    card = page.locator("#wait-dev_eui-a84041ffff1c2d3e")
+    card.locator("select").select_option("demo-pit/soil-p1")
+    card.locator("input[type=checkbox]").uncheck()
+    with page.expect_response("**/waiting?part=live"):
+        pass
+    expect(card.locator("select")).to_have_value("demo-pit/soil-p1")
+    expect(card.locator("input[type=checkbox]")).not_to_be_checked()
+    card.get_by_role("button", name="Approve").click()
+    expect(page.locator("#said")).to_have_text("Approved.")
+    expect(card).to_have_count(0)
+    assert [(act.kind, act.principal, act.body["device"], act.body["replay"]) for act in world.desk.acts] == [
+        (ActKind.APPROVE_DEVICE, "person:li", "soil-p1", False)
+    ]
+
+
+def test_what_a_mine_did_stands_under_its_charts(visitor: Visitor, world: World) -> None:
+    add_activity(world.board.intervals, world.clock.wall_ns())
+    page = visitor.log_in()
+    visitor.open("/mines/demo-pit/devices/dust-n1?range=6h&lang=en")
+    bands = page.locator(".chart").first.locator(".bands li")
+    expect(bands).to_have_text(["haulage × 1 (ramp)", "watering × 2 (ramp, yard)", "blast × 2 (north)"], timeout=20_000)
+
+
+def test_the_data_page_obeys_the_policy(visitor: Visitor, world: World) -> None:
+    add_losses(world.intakes, open_pit_policy(), world.clock.wall_ns())
+    page = visitor.log_in()
+    visitor.open("/mines/demo-pit/data?device=dust-s1&lang=en")
+    expect(page.locator(".strip .c-little")).not_to_have_count(0)
+    page.get_by_role("button", name="Read again by today's rules").first.click()
+    expect(page.locator(".banner[role=status]")).to_contain_text("3 readings stored, 1 still dead")

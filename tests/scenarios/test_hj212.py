@@ -101,6 +101,16 @@ def test_a_station_over_mqtt_and_over_its_listener_is_the_same_device() -> None:
         assert words(here) == []
 
 
+def test_a_station_that_waits_is_shown_without_its_password() -> None:
+    with scene(mine()) as here:
+        here.batch(
+            mqtt(frame("a34002-Rtd=140.6", mn="STATION_9")), tcp(frame("a34002-Rtd=140.6", mn="STATION_8"), "STATION_8")
+        )
+        samples = [row["sample"] for row in here.rows("waiting_device")]
+        assert samples
+        assert all("PW=***;" in sample and "123456" not in sample for sample in samples)
+
+
 def test_the_unit_is_the_registered_one() -> None:
     metrics = {"pm10": {"unit": "ng/m3", "interval": "60s"}, "tsp": {"unit": "mg/m3", "interval": "60s"}}
     with scene(mine(station(metrics=metrics))) as here:

@@ -118,6 +118,27 @@ def test_from_a_publish_to_a_resolved_alert_over_two_restarts(home: Path, polici
     assert alert_id in json.dumps(bodies[0])
 
 
+def test_an_installer_looks_and_only_then_is_listened_to_raw_messages(home: Path, policies: Path) -> None:
+    with running(home, policies, settings_of()) as service, publisher_of(service) as publisher:
+        send(publisher, 40.0, 50)
+        assert service.drain(WAIT_S)
+        assert not service.pipeline.judge.intake.show_messages
+        api = log_in(service)
+        path = f"/mines/{MINE}/commissioning?lang=en"
+        first = api.page(path)
+        assert "the next message is shown here raw" in first
+        assert "Nothing has ever come from it" in first, "of dust-2"
+        send(publisher, 0.041, 30)
+        assert service.drain(WAIT_S)
+        assert service.pipeline.judge.intake.show_messages
+        second = until(lambda: '<pre class="raw"' in (html := api.page(path)) and html)
+        assert "0.041" in second.split('<pre class="raw"', 1)[1]
+        assert "the numbers look like mg/m3" in second
+        data = api.page(f"/mines/{MINE}/data?lang=en&device=dust-1")
+        assert 'id="of-one"' in data
+        api.close()
+
+
 def test_a_receiver_that_refuses_at_first_is_told_in_the_end(home: Path, policies: Path, webhook: HttpServer) -> None:
     webhook.answers = [b"HTTP/1.1 503 X\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n"]
     settings = settings_of(allow=(f"127.0.0.1:{webhook.port}",))

@@ -168,7 +168,7 @@ def test_facts_and_dead_letters_are_acts(li: httpx.Client, world: World) -> None
         "valid_to": "2026-11-22T09:00:00+08:00", "reason": "清洗采样头", "body": {"work_order": 7},
     }  # fmt: skip
     assert li.post(f"{V1}/facts", json=fact).status_code == 200
-    assert li.post(f"{V1}/dead-letters/replay", json={"ids": [3, 4]}).json()["detail"] == {"replayed": 2}
+    assert li.post(f"{V1}/dead-letters/replay", json={"ids": [3, 4]}).json()["detail"]["messages"] == 2
     recorded, replayed = world.desk.acts
     assert recorded.kind is ActKind.FACT
     assert recorded.body["valid_to_ns"] - recorded.body["valid_from_ns"] == 3600 * NS_PER_S

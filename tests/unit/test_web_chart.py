@@ -132,7 +132,7 @@ def test_the_document_is_in_shown_units_local_times_and_has_alert_spans() -> Non
     assert panel is not None
     start = NOW_NS - 30 * MIN_NS
     lines = panel_lines(panel, world.readings, start, NOW_NS, 1000)
-    found = chart_document(board, panel, lines, world.board.alerts("demo-pit"), start, NOW_NS, NOW_NS)
+    found = chart_document(board, panel, lines, world.board.alerts("demo-pit"), [], start, NOW_NS, NOW_NS)
     assert (found["unit"], found["zone"]) == ("mg/m³", "Asia/Shanghai (UTC+08:00)")
     assert (found["from"], found["to"]) == ("2026-11-22 15:30:00.000", "2026-11-22 16:00:00.000")
     first = next(iter(world.readings.query(Selection.of_series(tsp, start))))

@@ -45,11 +45,12 @@ def _get_paths(site: RunningSite, alert: Alert) -> list[str]:
     with site.client() as stranger:
         document = stranger.get(f"{V1}/openapi.json").json()
     api = [path for path, methods in document["paths"].items() if "get" in methods and path != f"{V1}/stream"]
-    values = {"{mine}": "demo-pit", "{alert_id}": alert.id, "{network}": "mqtt", "{address}": "nobody"}
+    values = {"{mine}": "demo-pit", "{alert_id}": alert.id, "{network}": "mqtt", "{address}": "nobody", "{number}": "1"}
     named = list(api)
     for name, value in values.items():
         named = [path.replace(name, value) for path in named]
     pages = ["/", "/mines/demo-pit", "/mines/demo-pit/devices/dust-road", "/alerts", f"/alerts/{alert.id}", "/password"]
+    pages += ["/waiting", "/mines/demo-pit/commissioning", "/mines/demo-pit/data"]
     return named + pages
 
 
@@ -76,6 +77,9 @@ def test_no_write_is_taken_without_a_session(site: RunningSite, world: World, al
             path = path.replace("{alert_id}", alert.id).replace("{network}", "mqtt").replace("{address}", "nobody")
             assert stranger.post(path, json={}).status_code == 401
         assert stranger.post(f"/alerts/{alert.id}/acknowledge", data={"note": "x"}).status_code == 303
+        waiter = {"network": "mqtt", "address": "demo-pit/dust-x9"}
+        assert stranger.post("/waiting/reject", data=waiter).status_code == 303
+        assert stranger.post("/mines/demo-pit/data/replay", data={"word": "json"}).status_code == 303
     assert world.desk.acts == []
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import greenmine.web
+from greenmine.core.account import Account
 from greenmine.core.alert import Condition, Handling, Reason, Severity, Transition
 from greenmine.core.metric import SensorKind
 from greenmine.core.quality import Quality
@@ -32,14 +33,16 @@ def test_the_templates_ask_only_for_words_that_exist() -> None:
     exact = {key for key in used if not key.endswith(".")}
     assert len(exact) > 60
     assert exact <= set(texts.TEXTS)
-    assert {key for key in used if key.endswith(".")} == {"role.", "chart."}
+    assert {key for key in used if key.endswith(".")} == {"role.", "chart.", "data."}
     assert {f"role.{role}" for role in Role} | {f"chart.{name}" for name in RANGES} <= set(texts.TEXTS)
 
 
 def test_no_words_are_kept_that_nothing_says() -> None:
     everything = "\n".join(text for name, text in SOURCES.items() if name != "texts.py")
     composed = {f"role.{role}" for role in Role} | {f"chart.{name}" for name in RANGES}
-    composed |= {"said.acknowledge", "said.note", "said.resolve", "said.password", "age.s", "age.m", "age.h", "age.d"}
+    composed |= {f"said.{act}" for act in ("acknowledge", "note", "resolve", "password", "approve", "reject")}
+    composed |= {f"data.{name}" for name in (*Account._fields, "expected", "missing")}
+    composed |= {"age.s", "age.m", "age.h", "age.d"}
     assert {key for key in texts.TEXTS if key not in everything} <= composed
 
 

@@ -10,6 +10,7 @@ const SEVERITY = {
   warning: { line: "#b85c00", fill: "#ffb224", dash: "dash" },
   critical: { line: "#c01027", fill: "#c01027", dash: "solid" },
 };
+const ACTIVITY = { blast: "#a01b6c", watering: "#00798c", haul: "#7a5230", crusher: "#5a4a8a", stop: "#4b5563", weather_warning: "#8a6d00" };
 const FONT = '"Segoe UI", Roboto, "Noto Sans", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif';
 const REDRAW_MS = 10000;
 const RETRY_MS = 15000;
@@ -87,7 +88,39 @@ function shapes(data) {
       dash: limit.edge === "raise" ? SEVERITY[limit.severity].dash : "1px,5px",
     },
   }));
-  return [...spans, ...tops, ...limits];
+  return [...activities(data), ...spans, ...tops, ...limits];
+}
+
+// What the mine was doing: a light band over the whole height with a darker foot; a planned moment is a line.
+function activities(data) {
+  return data.bands.flatMap((band) => {
+    const base = { xref: "x", yref: "paper", x0: band.from, x1: band.to, y0: 0, layer: "below" };
+    const colour = ACTIVITY[band.kind];
+    if (band.from === band.to) return [{ ...base, type: "line", y1: 1, line: { color: colour, width: 1.5, dash: "dot" } }];
+    return [
+      { ...base, type: "rect", y1: 1, fillcolor: colour, opacity: 0.09, line: { width: 0 } },
+      { ...base, type: "rect", y1: 0.03, fillcolor: colour, opacity: 0.6, line: { width: 0 } },
+    ];
+  });
+}
+
+// The words beside the colours, each kind once, with how often and where.
+function showBands(list, data) {
+  const kinds = new Map();
+  for (const band of data.bands) {
+    const found = kinds.get(band.kind) ?? { label: band.label[language], times: 0, zones: new Set() };
+    found.times += 1;
+    band.zones.forEach((zone) => found.zones.add(zone));
+    kinds.set(band.kind, found);
+  }
+  list.replaceChildren(...[...kinds].map(([kind, found]) => {
+    const item = document.createElement("li");
+    item.className = `k-${kind}`;
+    const zones = found.zones.size ? ` (${[...found.zones].slice(0, 4).join(", ")})` : "";
+    item.textContent = `${found.label} × ${found.times}${zones}`;
+    return item;
+  }));
+  list.hidden = !kinds.size;
 }
 
 function labels(data, range) {
@@ -129,6 +162,7 @@ class Chart {
   constructor(plot) {
     this.plot = plot;
     this.note = plot.closest(".chart").querySelector(".chart-note");
+    this.bands = plot.closest(".chart").querySelector(".bands");
     this.dirty = true;
     this.busy = false;
     this.visible = false;
@@ -146,6 +180,7 @@ class Chart {
       if (!answer.ok) throw new Error(await explain(answer));
       const data = await answer.json();
       await Plotly.react(this.plot, traces(data), layout(data, width < 520), config);
+      showBands(this.bands, data);
       const readings = count(data);
       const key = !readings ? "chart.empty" : data.series.some((series) => series.thinned) ? "chart.thinned" : "chart.readings";
       this.note.textContent = words(key).replace("{n}", readings.toLocaleString(language));

@@ -78,7 +78,7 @@ function open() {
   source.addEventListener("hello", (event) => { beat(heard(event)); refresh(); });
   source.addEventListener("heartbeat", (event) => beat(heard(event)));
   source.addEventListener("latest", (event) => heard(event).forEach(showValue));
-  for (const name of ["alert", "transition", "policy", "resync"]) {
+  for (const name of ["alert", "transition", "policy", "message", "resync"]) {
     source.addEventListener(name, (event) => { heard(event); refreshSoon(); });
   }
   source.addEventListener("error", lost);
@@ -160,6 +160,7 @@ function beat(told) {
   serverNow = Date.parse(told.now);
   showClock();
   document.querySelectorAll("[data-age-of]").forEach(showAge);
+  if (live && "everyBeat" in live.dataset) refreshSoon();
   const follow = live?.dataset.follow;
   const shown = live?.querySelector("[data-version]")?.dataset.version;
   if (!follow || shown === undefined) return;
@@ -206,7 +207,8 @@ async function refresh() {
 
 function replace(html) {
   // What a person is in the middle of must survive: notes being written, opened details, the focus.
-  const drafts = [...live.querySelectorAll("input[type=text]")].filter((input) => input.value).map((input) => [input.id, input.value]);
+  const drafts = [...live.querySelectorAll("input[type=text], select")].filter((input) => input.value).map((input) => [input.id, input.value]);
+  const unticked = [...live.querySelectorAll("input[type=checkbox]:not(:checked)")].map((box) => box.id);
   const opened = [...live.querySelectorAll("details[open]")].map((details, place) => details.id || `${details.className}:${place}`);
   const focused = live.contains(document.activeElement) ? document.activeElement : null;
   const focusId = focused?.id;
@@ -217,6 +219,10 @@ function replace(html) {
   for (const [id, value] of drafts) {
     const input = document.getElementById(id);
     if (input) input.value = value;
+  }
+  for (const id of unticked) {
+    const box = document.getElementById(id);
+    if (box) box.checked = false;
   }
   [...live.querySelectorAll("details")].forEach((details) => {
     if (opened.some((name) => name === details.id || (!details.id && name.startsWith(`${details.className}:`)))) details.open = true;

@@ -10,12 +10,14 @@ import greenmine
 from greenmine import (
     command_alerts,
     command_decode,
+    command_facts,
     command_look,
     command_people,
     command_policy,
     command_readings,
     command_run,
     command_simulate,
+    command_waiting,
 )
 
 app = typer.Typer(
@@ -50,9 +52,10 @@ app.command()(command_decode.decode)
 app.add_typer(command_policy.app, name="policy")
 app.add_typer(command_readings.app, name="readings")
 app.add_typer(command_alerts.app, name="alerts")
-app.add_typer(command_alerts.facts, name="facts")
+app.add_typer(command_facts.facts, name="facts")
 app.add_typer(command_alerts.dead_letters, name="dead-letters")
 app.add_typer(command_people.users, name="users")
+command_people.devices.add_typer(command_waiting.app, name="waiting")
 app.add_typer(command_people.devices, name="devices")
 app.add_typer(command_people.audit, name="audit")
 app.add_typer(command_simulate.app, name="simulate")

@@ -159,8 +159,8 @@ def add_fact(
         "mine": mine,
         "kind": kind.value,
         "subject": subject,
-        "valid_from_ns": _time("--from", valid_from),
-        "valid_to_ns": None if valid_to is None else _time("--to", valid_to),
+        "valid_from_ns": fact_time("--from", valid_from),
+        "valid_to_ns": None if valid_to is None else fact_time("--to", valid_to),
         "reason": reason,
         "body": _object(body),
     }
@@ -252,7 +252,8 @@ def _fact(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _time(option: str, text: str) -> int:
+def fact_time(option: str, text: str) -> int:
+    """A time of an option. Raises Refused."""
     try:
         return from_rfc3339(text)
     except DecodeRefused as refused:

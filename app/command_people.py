@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenmine.core.clock import to_rfc3339
+from greenmine.core.clock import SystemClock, to_rfc3339
 from greenmine.core.user import Role
 from greenmine.home import Home
 from greenmine.terminal import FAILED, HomeOption, JsonOption, err, listing, out, print_json, reported, the_home
@@ -97,15 +97,20 @@ def provision(
 
 @devices.command("list")
 @reported
-def list_devices(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List MQTT accounts. 列出设备账号。"""
-    from greenmine.administration import account_json
+def list_devices(
+    everything: Annotated[bool, typer.Option("--all", help="Also devices without an account / 含无账号设备")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List devices: MQTT accounts, instruments, places, calibrations. 列出设备账号、仪器、位置与校准。"""
+    from greenmine.device_listing import device_rows
     from greenmine.office import state_of
-    from greenmine.store import device_accounts
 
     with state_of(the_home(home)) as connection:
-        rows = [account_json(account) for account in device_accounts.listed(connection)]
-    names = ("account", "mine", "device", "bridge", "created_at", "revoked_at")
+        rows = device_rows(connection, SystemClock().wall_ns(), everything)
+    if not as_json:
+        rows = [{**row, "calibrated": ", ".join(one["metric"] for one in row["calibrations"])} for row in rows]
+    names = ("account", "mine", "device", "bridge", "created_at", "revoked_at", "serial", "position", "calibrated")
     listing(rows, [(name, name) for name in names], as_json, "no device accounts / 没有设备账号")
 
 

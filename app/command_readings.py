@@ -24,7 +24,7 @@ from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.terminal import HomeOption, JsonOption, err, out, print_json, reported, the_home
 
 app = typer.Typer(no_args_is_help=True, help="Readings / 监测数据")
-COLUMNS = ("time", "mine", "device", "metric", "value", "channel", "stat", "period_s", "unit", "quality")
+COLUMNS = ("time", "mine", "device", "metric", "value", "channel", "stat", "period_s", "unit", "quality", "calibrated")
 NEEDED = ("time", "mine", "device", "metric", "value")
 CHUNK_ROWS = 1_000
 
@@ -245,6 +245,7 @@ def _cells(reading: Reading) -> tuple[Any, ...]:
         series.period_s,
         METRICS[series.metric].unit,
         " ".join(flag_names(reading.quality)),
+        reading.calibrated,
     )
 
 

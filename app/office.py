@@ -28,6 +28,7 @@ from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.logins import Logins
 from greenmine.logs import configure_logs
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.recalibrate import Recalibrator, is_waiting
 from greenmine.store import dead_letters, schema
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
@@ -117,6 +118,8 @@ class RemoteOffice:
         headers = {"Idempotency-Key": act.idempotency_key} if act.idempotency_key else {}
         if act.kind is ActKind.FACT:
             found = self._call("POST", "/api/v1/facts", _fact_json(act), headers)
+        elif act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
+            found = self._call("POST", *_decision(act), headers)
         elif act.kind is ActKind.REPLAY_DEAD_LETTERS:
             found = self._call("POST", "/api/v1/dead-letters/replay", act.body, headers)
         else:
@@ -294,8 +297,12 @@ class LocalOffice:
 
     def _write_out(self) -> None:
         """Only the embedded store: readings for an external one wait for its service."""
-        if self._home.readings.exists() and self._state.account().pending:
+        if not self._home.readings.exists():
+            return
+        if self._state.account().pending:
             StoreWriter(self._state, self._open_store(), self._clock).run_available()
+        if is_waiting(self._state):
+            Recalibrator(self._state, self._open_store()).run_available()
 
     def _open_store(self) -> ReadingStore:
         if self._store is None:
@@ -317,6 +324,14 @@ def _fact_json(act: Act) -> dict[str, Any]:
     return {**body, "valid_from": to_rfc3339(start_ns), "valid_to": None if end_ns is None else to_rfc3339(end_ns)}
 
 
+def _decision(act: Act) -> tuple[str, dict[str, Any]]:
+    """Path and body of what is decided about a waiting device."""
+    body = {**act.body, "note": act.note}
+    network, address = body.pop("network"), body.pop("address")
+    word = "approve" if act.kind is ActKind.APPROVE_DEVICE else "reject"
+    return f"/api/v1/devices/waiting/{network}/{quote(address, safe='/')}/{word}", body
+
+
 def _of(selection: Selection, series: Series) -> Selection:
     return Selection.of_series(series, selection.start_ns, selection.end_ns)
 
@@ -331,7 +346,8 @@ def _query(selection: Selection) -> str:
 
 def _reading(record: dict[str, Any]) -> Reading:
     series = Series(*(record[name] for name in Series._fields))
-    return Reading(series, from_rfc3339(record["time"]), record["value"], int(from_names(record["quality"])))
+    quality = int(from_names(record["quality"]))
+    return Reading(series, from_rfc3339(record["time"]), record["value"], quality, record.get("calibrated"))
 
 
 def _problem(response: urllib3.BaseHTTPResponse) -> GreenmineError:

@@ -25,6 +25,7 @@ from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
+from greenmine.devices import StateDevices
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
@@ -37,6 +38,7 @@ from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
 from greenmine.pipeline.pipeline import Pipeline
+from greenmine.pipeline.recalibrate import Recalibrator
 from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
@@ -133,7 +135,9 @@ class Service:
         self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self._acts = ActDesk(self.pipeline, self.writer)
-        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store)
+        flush_s = settings.store.flush_ms / 1000
+        self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
+        self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
@@ -152,6 +156,7 @@ class Service:
             self.state,
             lambda: self.pipeline.judge.state.policies,
             lambda: self.pipeline.judge.state.series,
+            lambda: self.pipeline.judge.state.devices.calibrations,
         )
         self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
 
@@ -201,6 +206,7 @@ class Service:
             if self.failed.is_set():
                 return False
             self.deliverer.wake()
+            self.store_writer.hurry()
             done.wait(0.05)
         return False
 
@@ -360,7 +366,8 @@ class Service:
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:
-        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock)
+        devices = StateDevices(self.state)
+        backend = Backend(self.board, self, self.logins, self.operations, self.store, self.clock, devices)
         self.web = WebServer(backend, self.settings.web)
         self.web.start()
         self._lock.announce(self.web.url, self._secrets.make("service-token"))

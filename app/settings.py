@@ -93,6 +93,8 @@ class StoreSettings(_Part):
     token: SecretReference = "secret:influxdb-token"  # noqa: S105 - a reference
     bucket: str = "greenmine"
     retention_days: int = Field(default=400, ge=1, le=36500)
+    flush_ms: int = Field(default=1000, ge=0, le=60_000)
+    """How long readings gather between two writes. Alarms and the live board do not wait for it."""
 
     @model_validator(mode="after")
     def _influx_has_url(self) -> StoreSettings:
@@ -130,7 +132,7 @@ class ChannelSettings(_Part):
 class JournalSettings(_Part):
     """Group commit: a batch waits `linger_ms` for company; an idle interval of `tick_ms` is an empty batch."""
 
-    linger_ms: int = Field(default=10, ge=0, le=1000)
+    linger_ms: int = Field(default=20, ge=0, le=1000)
     tick_ms: int = Field(default=1000, ge=50, le=10_000)
 
 

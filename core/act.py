@@ -18,6 +18,8 @@ class ActKind(StrEnum):
     RESOLVE = "resolve"
     FACT = "fact"
     REPLAY_DEAD_LETTERS = "replay_dead_letters"
+    APPROVE_DEVICE = "approve_device"
+    REJECT_DEVICE = "reject_device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Act:
     * FACT: `{"mine", "kind", "subject", "valid_from_ns", "valid_to_ns"|null, "reason", "body": {...}}`
     * REPLAY_DEAD_LETTERS: `{"record_ids": [int, ...]}`, the journal records whose dead letters are read again (the desk
       that is given `{"ids": [...]}` of dead letters looks the records up: only they are the same in a replay)
+    * APPROVE_DEVICE: `{"network", "address", "mine", "device", "replay": bool}`: from now on what this address of
+      another network (`core.waiting.Network`) sends is of a device that the mine's policy names; with `replay` its
+      dead letters are read again at once. `note` may say why.
+    * REJECT_DEVICE: `{"network", "address"}`: off the waiting list, and never on it again until it is approved.
 
     Two acts with one `idempotency_key` (of one principal) are one act; the second gets the first one's answer.
     """

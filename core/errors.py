@@ -16,7 +16,9 @@ GreenmineError
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class GreenmineError(Exception):
@@ -69,12 +71,14 @@ class DecodeRefused(Refused):
 class UnknownAddress(DecodeRefused):
     """A device of another network, whose address neither a policy nor an approval maps to a device of ours.
 
-    `network` is `dev_eui`, `mn` or `edge`. The detail begins with both, so that its dead letters can be found.
+    `network` is `dev_eui`, `mn` or `edge`. The detail begins with both, so that its dead letters can be found. `items`
+    is what the message said, where it could be read: whoever looks at the waiting list wants to see it.
     """
 
     def __init__(self, network: str, address: str) -> None:
         self.network = network
         self.address = address
+        self.items: Sequence[Any] = ()
         super().__init__("unknown_address", f"{address_words(network, address)} no policy maps it to a device")
 
 

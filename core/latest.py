@@ -16,6 +16,12 @@ class Latest(NamedTuple):
     value: float
     quality: int
     received_ns: int
+    calibrated: float | None = None
+
+    @property
+    def judged_value(self) -> float:
+        """The calibrated value where there is one, else the raw one."""
+        return self.value if self.calibrated is None else self.calibrated
 
 
 class Change(NamedTuple):

@@ -1,8 +1,9 @@
 """The port through which readings rest and are read again, and the in-memory fake that passes its contract suite.
 
 The contract: a write that returned is durable as far as the adapter says; writing the same readings again changes
-nothing; a query returns readings by series and then time, half-open in time; good readings are stored although others
-in the same call are rejected.
+nothing, except that a calibrated value that is given takes the place of the one there (or of none); a query returns
+readings by series and then time, half-open in time; good readings are stored although others in the same call are
+rejected.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class ReadingStore(Protocol):
     """Where readings rest. Every method may raise StoreUnavailable; then nothing is lost and the call is repeated."""
 
     def write(self, readings: Sequence[Reading]) -> WriteReport:
-        """Store readings (value not None), idempotently; returns when the store has confirmed them."""
+        """Store readings (value not None), idempotently; returns when the store has confirmed them. A calibrated value
+        that is None changes nothing."""
         ...
 
     def query(self, selection: Selection, newest_first_limit: int | None = None) -> Iterator[Reading]:
@@ -87,14 +89,16 @@ class InMemoryReadingStore:
         self.down: Exception | None = None
 
     def write(self, readings: Sequence[Reading]) -> WriteReport:
-        """Keep the readings; a reading that is already there stays as it is."""
+        """Keep the readings; of a reading that is already there only the calibrated value may change."""
         self._check()
         rejected = [Rejected(r, "no finite value, or a time beyond 64 bits") for r in readings if not _storable(r)]
         refused = {id(one.reading) for one in rejected}
         with self._lock:
             for reading in readings:
                 if id(reading) not in refused:
-                    self._values.setdefault((reading.series, reading.time_ns), reading)
+                    there = self._values.setdefault((reading.series, reading.time_ns), reading)
+                    if reading.calibrated is not None:
+                        self._values[reading.series, reading.time_ns] = there._replace(calibrated=reading.calibrated)
         return WriteReport(len(readings) - len(rejected), rejected)
 
     def query(self, selection: Selection, newest_first_limit: int | None = None) -> Iterator[Reading]:
@@ -122,4 +126,5 @@ class InMemoryReadingStore:
 
 
 def _storable(reading: Reading) -> bool:
-    return reading.value is not None and isfinite(reading.value) and -(2**63) <= reading.time_ns < 2**63
+    finite = reading.value is not None and isfinite(reading.value) and isfinite(reading.calibrated or 0.0)
+    return finite and -(2**63) <= reading.time_ns < 2**63

@@ -213,7 +213,8 @@ class JournalReader:
             yield
         except sqlite_library.OperationalError as error:
             raise StoreUnavailable(f"the journal cannot be read now: {error}") from error
-        except sqlite_library.Error as error:
+        except (sqlite_library.Error, UnicodeDecodeError) as error:
+            # The driver also decodes names and statements that the damaged file itself holds.
             raise Corrupt(f"the journal cannot be read: {error}; restore it from a backup") from error
 
 

@@ -53,8 +53,11 @@ class Registry:
         return found
 
     @classmethod
-    def of(cls, policies: Iterable[Policy]) -> Registry:
-        """The registry that these policies describe."""
+    def of(
+        cls, policies: Iterable[Policy], approvals: Mapping[tuple[str, str], tuple[str, str]] | None = None
+    ) -> Registry:
+        """The registry that these policies describe, and what people approved beside them: an address that a policy
+        names is the policy's, and an approval of a device that no policy names any more does nothing."""
         devices: dict[tuple[str, str], DeviceEntry] = {}
         ahead: dict[str, int] = {}
         addresses: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -74,6 +77,9 @@ class Registry:
                     sm4_keys[mine, device.id] = device.hj212.sm4_key
                 for address in _addresses(device):
                     addresses[address] = None if address in addresses else (mine, device.id)
+        for approved, named in (approvals or {}).items():
+            if named in devices:
+                addresses.setdefault(approved, named)
         return cls(devices, ahead, addresses, codecs, sm4_keys)
 
     def setting(self, series: Series) -> MetricSetting | None:

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import Any
 
 from greenmine.alerts import lifecycle
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.alert import Alert
-from greenmine.core.errors import Conflict, NotFound, Refused
-from greenmine.core.fact import Fact, FactKind
-from greenmine.core.identifier import is_identifier
+from greenmine.core.errors import NotFound, Refused
 from greenmine.ingest.record import Batch
+from greenmine.pipeline.device_acts import MOST_REPLAYED, DeviceActs
 from greenmine.pipeline.effects import Effects, KeptResult
+from greenmine.pipeline.fact_record import FactRecord
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import JudgeState, Past
+from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.store.audit import AuditEntry
-
-MOST_REPLAYED = 10_000
-"""Journal records that one act may have read again."""
 
 
 class Acts:
     """Applies acts to the state."""
 
-    def __init__(self, state: JudgeState, watch: Watch, intake: Intake, past: Past) -> None:
+    def __init__(self, state: JudgeState, watch: Watch, intake: Intake, past: Past, waiting: WaitingList) -> None:
         self._state = state
+        self._facts = FactRecord(state, waiting)
+        self._devices = DeviceActs(state, self._facts, waiting, intake, past)
         self._watch = watch
         self._intake = intake
         self._past = past
@@ -49,6 +47,10 @@ class Acts:
             result = self._fact(act, batch, fx)
         elif act.kind is ActKind.REPLAY_DEAD_LETTERS:
             result = self._replay(act, batch, fx)
+        elif act.kind is ActKind.APPROVE_DEVICE:
+            result = self._devices.approve(act, batch, fx)
+        elif act.kind is ActKind.REJECT_DEVICE:
+            result = self._devices.reject(act, batch, fx)
         else:
             result = self._handle(act, batch, fx)
         if act.idempotency_key:
@@ -89,22 +91,7 @@ class Acts:
         return alert
 
     def _fact(self, act: Act, batch: Batch, fx: Effects) -> ActResult:
-        body = _checked_fact(act.body, self._state)
-        fact = Fact(
-            id=self._state.next_fact_id,
-            mine=body["mine"],
-            kind=FactKind(body["kind"]),
-            subject=body["subject"],
-            valid_from_ns=body["valid_from_ns"],
-            valid_to_ns=body["valid_to_ns"],
-            recorded_at_ns=batch.clock_ns,
-            by=act.principal,
-            reason=body["reason"],
-            body=json.dumps(body["body"], ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False),
-        )
-        self._state.next_fact_id += 1
-        fx.facts.append(fact)
-        fx.audit.append(AuditEntry(batch.clock_ns, act.principal, "fact.add", f"fact:{fact.id}", fact._asdict()))
+        fact = self._facts.add(act.body, act.principal, batch, fx)
         return ActResult(detail={"id": fact.id})
 
     def _replay(self, act: Act, batch: Batch, fx: Effects) -> ActResult:
@@ -119,36 +106,6 @@ class Acts:
             AuditEntry(batch.clock_ns, act.principal, "dead_letters.replay", "", {"record_ids": ids, **tally})
         )
         return ActResult(detail=dict(tally))
-
-
-def _checked_fact(body: dict[str, Any], state: JudgeState) -> dict[str, Any]:
-    wanted = {"mine", "kind", "subject", "valid_from_ns", "valid_to_ns", "reason", "body"}
-    if set(body) != wanted:
-        raise Refused("fact_fields", f"a fact has exactly {sorted(wanted)}")
-    if not isinstance(body["mine"], str) or body["mine"] not in state.policies:
-        raise NotFound(f"there is no active policy of a mine {str(body['mine'])[:63]!r}")
-    if body["kind"] not in list(FactKind):
-        raise Refused("fact_kind", f"kind is one of {', '.join(FactKind)}")
-    subject, start_ns, end_ns = body["subject"], body["valid_from_ns"], body["valid_to_ns"]
-    if not isinstance(subject, str) or not all(is_identifier(part) for part in subject.split("/") if part):
-        raise Refused("fact_subject", "subject is a device, device/metric or device/metric/channel, or empty")
-    if not _is_time(start_ns) or not (end_ns is None or _is_time(end_ns)):
-        raise Refused("fact_time", "valid_from_ns and valid_to_ns are integers (ns UTC); valid_to_ns may be null")
-    if end_ns is not None and end_ns <= start_ns:
-        raise Conflict("valid_to must be after valid_from")
-    if not isinstance(body["reason"], str) or not body["reason"].strip() or len(body["reason"]) > 2000:
-        raise Refused("fact_reason", "say why, in at most 2000 characters")
-    if not isinstance(body["body"], dict) or not _is_plain_json(body["body"]):
-        raise Refused("fact_body", "body is a JSON object, and its numbers are finite")
-    return body
-
-
-def _is_plain_json(value: dict[str, Any]) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _is_record_id(value: object) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, sel
 from greenmine.pipeline import edge_nodes, hj212_packets
 from greenmine.pipeline.effects import Chunk, Effects, Forget, NoticeState, SeriesState
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
-from greenmine.store import alerts, audit, outbox, schema
+from greenmine.store import alerts, audit, outbox, schema, waiting
 from greenmine.store.columns import pack
 from greenmine.store.state import StateDb, add_to_account, set_meta, set_progress
 
@@ -20,6 +20,8 @@ CLOCK = "journal_clock_ns"
 LISTENING = "listening_since_ns"
 LINK_DOWN = "link_down_since_ns"
 PRUNED = "identities_pruned_ns"
+WAITING_EVICTED = "waiting_evicted"
+_LOG = insert(schema.recent)
 
 
 def commit(state: StateDb, fx: Effects) -> None:
@@ -75,7 +77,7 @@ def _identities(connection: Connection, fx: Effects) -> bytes:
     for columns in (fx.not_stored, fx.store):
         if len(columns):
             packed = pack(columns)
-            connection.execute(insert(schema.recent), {"cursor": fx.cursor, "blob": packed})
+            connection.execute(_LOG, {"cursor": fx.cursor, "blob": packed})
     if fx.chunks:
         # A late reading may make a chunk of the same extent as an older one: then both are one.
         rows = [_joined(connection, chunk) for chunk in fx.chunks]
@@ -133,15 +135,15 @@ def _conditions(connection: Connection, fx: Effects) -> None:
 
 def _notices(connection: Connection, fx: Effects) -> None:
     table = schema.notice
-    for key, waiting in fx.notices.items():
-        row = _notice_row(waiting)
+    for key, told in fx.notices.items():
+        row = _notice_row(told)
         changed = connection.execute(update(table).where(table.c.key == key).values(row))
         if changed.rowcount == 0:
             connection.execute(insert(table).values(row))
 
 
-def _notice_row(waiting: NoticeState) -> dict[str, Any]:
-    notice = waiting.notice
+def _notice_row(told: NoticeState) -> dict[str, Any]:
+    notice = told.notice
     return {
         "key": notice.key,
         "alert_id": notice.alert_id,
@@ -153,13 +155,13 @@ def _notice_row(waiting: NoticeState) -> dict[str, Any]:
         "subject": notice.subject,
         "text": notice.text,
         "payload": notice.payload,
-        "state": waiting.state,
-        "attempts": waiting.attempts,
-        "created_ns": waiting.created_ns,
-        "next_ns": waiting.next_ns,
-        "first_attempt_ns": waiting.first_attempt_ns,
-        "ended_ns": waiting.ended_ns,
-        "detail": waiting.detail,
+        "state": told.state,
+        "attempts": told.attempts,
+        "created_ns": told.created_ns,
+        "next_ns": told.next_ns,
+        "first_attempt_ns": told.first_attempt_ns,
+        "ended_ns": told.ended_ns,
+        "detail": told.detail,
     }
 
 
@@ -206,6 +208,12 @@ def _refusals(connection: Connection, fx: Effects) -> None:
 def _records(connection: Connection, fx: Effects) -> None:
     if fx.facts:
         connection.execute(insert(schema.fact), [{**f._asdict(), "kind": f.kind.value} for f in fx.facts])
+    waiting.save(connection, fx.waiting)
+    waiting.mute(connection, fx.muted)
+    if fx.waiting_evicted is not None:
+        set_meta(connection, WAITING_EVICTED, str(fx.waiting_evicted))
+    if fx.recalibrations:
+        connection.execute(insert(schema.recalibration), [span._asdict() for span in fx.recalibrations])
     table = schema.policy_version
     for activation in fx.policies:
         connection.execute(update(table).where(table.c.mine == activation.mine).values(active=False))

@@ -15,6 +15,7 @@ from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.ingest.hj212_packets import Assembly, PacketKey
 from greenmine.pipeline.identities import Recent
 from greenmine.pipeline.sparkplug_session import EdgeNode
@@ -107,6 +108,17 @@ class NoticeState(NamedTuple):
     detail: str
 
 
+class StaleSpan(NamedTuple):
+    """Stored readings whose calibrated value has to be computed anew: of a device, or of one metric of it.
+    `end_ns` None is open."""
+
+    mine: str
+    device: str
+    metric: str | None
+    start_ns: int
+    end_ns: int | None
+
+
 class PolicyActivation(NamedTuple):
     """A policy that became active (or, with `canonical` empty, a mine that left)."""
 
@@ -164,6 +176,10 @@ class Effects:
     transitions: list[Transition] = field(default_factory=list)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    waiting: dict[WaitingKey, WaitingDevice | None] = field(default_factory=dict)
+    muted: dict[WaitingKey, tuple[int, str] | None] = field(default_factory=dict)
+    waiting_evicted: int | None = None
+    recalibrations: list[StaleSpan] = field(default_factory=list)
     downlinks: list[Downlink] = field(default_factory=list)
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly | None] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.ingest.codec import apply_codec
 from greenmine.ingest.decode_chirpstack import decode_chirpstack
 from greenmine.ingest.decode_json import decode_json
@@ -124,7 +124,12 @@ class Formats:
         return step.ignored
 
     def _bridged(self, network: str, address: str, decoded: Decoded) -> Understood:
-        return self._in_our_words(*self._state.registry.device_at(network, address), decoded)
+        try:
+            named = self._state.registry.device_at(network, address)
+        except UnknownAddress as unknown:
+            unknown.items = decoded.items
+            raise
+        return self._in_our_words(*named, decoded)
 
     def _in_our_words(self, mine: str, device: str, decoded: Decoded) -> Understood:
         return Understood(mine, device, apply_codec(decoded, self._state.registry.codecs.get((mine, device))))

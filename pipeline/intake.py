@@ -8,7 +8,7 @@ from typing import Any
 
 from greenmine.core.account import Account
 from greenmine.core.act import ActResult
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.latest import Change
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
@@ -24,6 +24,7 @@ from greenmine.pipeline.formats import Formats, Understood
 from greenmine.pipeline.hj212_reader import Hj212Reader, Secrets, no_secrets
 from greenmine.pipeline.ordinary import Ordinary
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
+from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.store.columns import Odd
 
@@ -41,13 +42,16 @@ class Way(Enum):
 class Intake:
     """Takes messages and imported rows in; counts every reading exactly once in the account."""
 
-    def __init__(self, state: JudgeState, watch: Watch, past: Past, secrets: Secrets = no_secrets) -> None:
+    def __init__(
+        self, state: JudgeState, watch: Watch, past: Past, waiting: WaitingList, secrets: Secrets = no_secrets
+    ) -> None:
         self._state = state
         self._watch = watch
         self._past = past
+        self._waiting = waiting
+        self._ordinary = Ordinary(state, watch)
         self._hj212 = Hj212Reader(state, past, secrets)
         self._formats = Formats(state, self._hj212)
-        self._ordinary = Ordinary(state, watch)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
@@ -69,10 +73,14 @@ class Intake:
             outcome.append(refused)
         else:
             outcome = self._admitted(understood, batch.received_ns)
+            if understood.mine:
+                self._waiting.own_topic(understood.mine, understood.device, understood.decoded.items, stored, batch, fx)
         for one in outcome:
             fx.count(received=1)
             if isinstance(one, DecodeRefused):
                 self._dead(stored, one, batch.clock_ns, fx)
+                if isinstance(one, UnknownAddress):
+                    self._waiting.unknown(one, stored, batch, fx)
             else:
                 self._take(one, stored.id, batch, fx, Way.LIVE)
         if self.show_messages:
@@ -189,7 +197,7 @@ class Intake:
         return outcome
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
-        reading = admitted.reading
+        reading = self._state.devices.calibrations.applied(admitted.reading)
         if admitted.quarantine or reading.value is None:
             fx.count(quarantined=1)
             fx.quarantined.append(Quarantined(batch.clock_ns, record_id, reading, admitted.quarantine))

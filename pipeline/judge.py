@@ -23,6 +23,7 @@ from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActiv
 from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.intake import Intake
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
+from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.policy.canonical import from_canonical_json, policy_hash
 from greenmine.store.audit import AuditEntry
@@ -39,8 +40,9 @@ class Judge:
         self.state = state
         self._past = past
         self._watch = Watch(state)
-        self.intake = Intake(state, self._watch, past, secrets)
-        self._acts = Acts(state, self._watch, self.intake, past)
+        self._waiting = WaitingList(state)
+        self.intake = Intake(state, self._watch, past, self._waiting, secrets)
+        self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
             RecordKind.IMPORT: self.intake.imported,
@@ -110,6 +112,7 @@ class Judge:
         former = self.state.bindings
         self.state.set_policies(policies, self._past)
         self._watch.drop_removed(mine, former, batch.clock_ns, fx)
+        self._waiting.drop_registered(fx)
         principal = stored.record.source
         fx.policies.append(PolicyActivation(mine, digest, batch.clock_ns, principal, canonical))
         action = "policy.activate" if canonical else "policy.remove"

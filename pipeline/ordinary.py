@@ -135,6 +135,8 @@ class Ordinary:
         setting, state = registry.setting(series), self._state.series.get(series)
         if setting is None or state is None or state.newest_ns == 0:
             return None
+        if self._state.devices.calibrations.concern(series):
+            return None
         low = max(known.low, 0.0) if known.negative_flagged else known.low
         slot = slots[name] = Slot(state, conversion(setting.unit, known.unit), low, known.high)
         return slot

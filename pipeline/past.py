@@ -7,7 +7,7 @@ import json
 from sqlalchemy import Connection, func, select
 
 from greenmine.core.alert import Alert
-from greenmine.core.errors import NotFound
+from greenmine.core.errors import NotFound, address_words
 from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import StoredRecord
@@ -95,6 +95,20 @@ class CommittedPast:
             ids = hj212_packets.records_joined_by(connection, record_id)
         found = [self._journal.record(one) for one in ids]
         return [stored for stored in found if stored is not None and stored.intact]
+
+    def dead_of_address(self, network: str, address: str, most: int) -> list[int]:
+        """Journal records with dead letters of an address that was unknown, not yet replayed; the newest `most`."""
+        table, words = schema.dead_letter, address_words(network, address)
+        query = (
+            select(table.c.record_id)
+            .where(table.c.word == "unknown_address", table.c.record_id > 0, table.c.replayed_ns.is_(None))
+            .where(func.substr(table.c.detail, 1, len(words)) == words)
+            .distinct()
+            .order_by(table.c.record_id.desc())
+            .limit(most)
+        )
+        with self._state.reading() as connection:
+            return sorted(connection.execute(query).scalars())
 
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""

@@ -15,6 +15,7 @@ import structlog
 from greenmine.core.act import ActResult
 from greenmine.core.errors import Corrupt, GreenmineError
 from greenmine.core.latest import Change, ChangeListener, Latest, Wants
+from greenmine.ingest.calibration import Calibrations
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import Batch
 from greenmine.pipeline import commit
@@ -119,7 +120,8 @@ class Pipeline:
         with self.caught_up:
             self.caught_up.notify_all()
         for notify in self._on_commit:
-            _tell(notify, bool(len(fx.store) or fx.store_after_check or fx.store_replayed), bool(fx.notices))
+            readings = len(fx.store) or fx.store_after_check or fx.store_replayed or fx.recalibrations
+            _tell(notify, bool(readings), bool(fx.notices))
         if fx.results:
             for answer in self._on_results:
                 _tell(answer, fx.results)
@@ -128,15 +130,17 @@ class Pipeline:
     def _tell_changes(self, fx: Effects, listeners: list[tuple[ChangeListener, Wants]]) -> None:
         newest: list[Change] = []
         if any(wants.latest for _, wants in listeners):
-            newest = [Change("latest", _latest(one)) for one in fx.latest.values()]
+            calibrations = self.judge.state.devices.calibrations
+            newest = [Change("latest", _latest(one, calibrations)) for one in fx.latest.values()]
         for listener, wants in listeners:
             changes = newest + fx.changes if wants.latest else fx.changes
             if changes:
                 _tell(listener, changes)
 
 
-def _latest(state: SeriesState) -> Latest:
-    return Latest(state.series, state.newest_ns, state.value, state.quality, state.received_ns)
+def _latest(state: SeriesState, calibrations: Calibrations) -> Latest:
+    calibrated = calibrations.value(state.series, state.newest_ns, state.value)
+    return Latest(state.series, state.newest_ns, state.value, state.quality, state.received_ns, calibrated)
 
 
 def _tell(listener: Callable[..., None], *what: Any) -> None:

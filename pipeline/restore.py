@@ -9,12 +9,13 @@ from sqlalchemy import Connection, Row, func, select
 from greenmine.core.alert import AlertKey, Condition
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Series
+from greenmine.ingest.device_facts import KINDS, DeviceFacts
 from greenmine.pipeline import commit, edge_nodes, hj212_packets
 from greenmine.pipeline.effects import NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import alerts, schema
+from greenmine.store import alerts, facts, schema, waiting
 from greenmine.store.columns import Columns, unpack
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
@@ -40,6 +41,10 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
         judge.edge_nodes = edge_nodes.load(connection)
         judge.hj212_packets = hj212_packets.load(connection)
+        judge.devices = DeviceFacts.of(facts.listed(connection, kinds=KINDS))
+        judge.waiting = {one.key: one for one in reversed(waiting.listed(connection))}
+        judge.muted = set(waiting.muted(connection))
+        judge.waiting_evicted = int(get_meta(connection, commit.WAITING_EVICTED) or 0)
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from greenmine.core.alert import Alert, AlertKey, Condition
+from greenmine.core.fact import Fact
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
+from greenmine.core.waiting import WaitingDevice, WaitingKey
+from greenmine.ingest.device_facts import DeviceFacts
 from greenmine.ingest.hj212_packets import Assembly, PacketKey
 from greenmine.ingest.record import StoredRecord
 from greenmine.ingest.registry import Registry
@@ -50,6 +53,10 @@ class Past(Protocol):
         """Series and source times of the readings of a journal record that were quarantined."""
         ...
 
+    def dead_of_address(self, network: str, address: str, most: int) -> list[int]:
+        """Journal records with dead letters of an address that was unknown, not yet replayed; the newest `most`."""
+        ...
+
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""
         ...
@@ -84,12 +91,17 @@ class JudgeState:
     registry: Registry = field(default_factory=lambda: Registry.of([]))
     bindings: Mapping[Series, list[Binding]] = field(default_factory=dict)
     unusable: dict[str, int] = field(default_factory=dict)
-    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
-    hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
+    devices: DeviceFacts = field(default_factory=DeviceFacts)
+    waiting: dict[WaitingKey, WaitingDevice] = field(default_factory=dict)
+    """In the order of the journal's records in which they were heard last."""
+    muted: set[WaitingKey] = field(default_factory=set)
+    waiting_evicted: int = 0
     absences: list[tuple[int, Series, int]] = field(default_factory=list)
     """A heap of when to look again whether a series is silent: journal's clock, series, place among its bindings."""
     generation: int = 0
-    """How often the policies were set: what was derived from them before is out of date."""
+    """How often policies and facts changed: what was derived from them before is out of date."""
+    edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
+    hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
 
     def set_policies(self, policies: dict[str, Policy], past: Past) -> None:
         """Make these the active policies and derive what is looked up per reading.
@@ -99,7 +111,7 @@ class JudgeState:
         """
         self.policies = policies
         ordered = [policies[mine] for mine in sorted(policies)]
-        self.registry = Registry.of(ordered)
+        self.registry = Registry.of(ordered, self.devices.approvals)
         self.bindings = by_series(binding for policy in ordered for binding in bind(policy))
         self.unusable = {p.mine.id: int(from_names(p.quality.unusable)) for p in ordered}
         self.absences = [
@@ -116,6 +128,12 @@ class JudgeState:
                 self._fill_window(state, state.window, past)
         for _, _, series in self.conditions:
             self.series[series].active += 1
+
+    def take_fact(self, fact: Fact) -> None:
+        """Know a fact from now on; what was judged before stays as it was judged."""
+        if self.devices.add(fact):
+            self.registry = Registry.of([self.policies[m] for m in sorted(self.policies)], self.devices.approvals)
+            self.generation += 1
 
     def prepare(self, state: SeriesState) -> None:
         """Derive what the active policies ask of a series; its window is empty then."""

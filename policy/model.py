@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -31,8 +32,14 @@ from greenmine.policy.section import UnitName as UnitName
 from greenmine.policy.section import whole_number
 
 
+@cache
+def _zones() -> frozenset[str]:
+    # Asking walks the whole database of time zones on disk, which takes longer than reading a policy.
+    return frozenset(available_timezones())
+
+
 def _known_zone(zone: str) -> str:
-    if zone not in available_timezones():
+    if zone not in _zones():
         raise ValueError(f"unknown time zone {zone!r}; use an IANA name such as Asia/Shanghai")
     return zone
 

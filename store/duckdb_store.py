@@ -22,26 +22,34 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS readings (
     mine VARCHAR NOT NULL, device VARCHAR NOT NULL, metric VARCHAR NOT NULL, channel VARCHAR NOT NULL,
     stat VARCHAR NOT NULL, period_s INTEGER NOT NULL, time_ns BIGINT NOT NULL, value DOUBLE NOT NULL,
-    quality INTEGER NOT NULL)
+    quality INTEGER NOT NULL, calibrated DOUBLE)
 """
-_COLUMNS = "mine, device, metric, channel, stat, period_s, time_ns, value, quality"
+_MIGRATION = "ALTER TABLE readings ADD COLUMN IF NOT EXISTS calibrated DOUBLE"
+"""Files of 0.1.0 have no calibrated values."""
+_COLUMNS = "mine, device, metric, channel, stat, period_s, time_ns, value, quality, calibrated"
 _ORDER = "mine, device, metric, channel, stat, period_s, time_ns"
 
 # No index: an anti-join over the time span of the batch keeps the first write. `benchmarks/duckdb_write.py` compares.
 # The batch comes as one list a column; the time span stands in the text as integers, so that blocks of the table whose
 # times lie outside are not even read.
-_INSERT = """
+_BATCH = """
 WITH batch AS MATERIALIZED (
     SELECT unnest($1::VARCHAR[]) AS mine, unnest($2::VARCHAR[]) AS device, unnest($3::VARCHAR[]) AS metric,
            unnest($4::VARCHAR[]) AS channel, unnest($5::VARCHAR[]) AS stat, unnest($6::INTEGER[]) AS period_s,
-           unnest($7::BIGINT[]) AS time_ns, unnest($8::DOUBLE[]) AS value, unnest($9::INTEGER[]) AS quality)
-INSERT INTO readings
-SELECT * FROM batch b WHERE NOT EXISTS (
-    SELECT 1 FROM readings r
-    WHERE r.time_ns BETWEEN {low:d} AND {high:d} AND r.time_ns = b.time_ns AND r.mine = b.mine
-      AND r.device = b.device AND r.metric = b.metric AND r.channel = b.channel AND r.stat = b.stat
-      AND r.period_s = b.period_s)
+           unnest($7::BIGINT[]) AS time_ns, unnest($8::DOUBLE[]) AS value, unnest($9::INTEGER[]) AS quality,
+           unnest($10::DOUBLE[]) AS calibrated)
 """
+_SAME = """r.time_ns BETWEEN {low:d} AND {high:d} AND r.time_ns = b.time_ns AND r.mine = b.mine
+      AND r.device = b.device AND r.metric = b.metric AND r.channel = b.channel AND r.stat = b.stat
+      AND r.period_s = b.period_s"""
+_INSERT = f"""{_BATCH}
+INSERT INTO readings
+SELECT * FROM batch b WHERE NOT EXISTS (SELECT 1 FROM readings r WHERE {_SAME})
+"""  # noqa: S608 - constants
+_UPDATE = f"""{_BATCH}
+UPDATE readings r SET calibrated = b.calibrated FROM batch b
+WHERE {_SAME} AND b.calibrated IS NOT NULL AND r.calibrated IS DISTINCT FROM b.calibrated
+"""  # noqa: S608 - constants
 _FETCH_ROWS = 10_000
 _SPLIT_PAUSE_NS = 3_600 * NS_PER_S
 _MAX_SPANS = 8
@@ -59,6 +67,7 @@ class _Row(NamedTuple):
     time_ns: int
     value: float
     quality: int
+    calibrated: float | None
 
 
 class DuckDbReadingStore:
@@ -101,13 +110,14 @@ class DuckDbReadingStore:
         try:
             with self._translated():
                 self._connection.execute(_TABLE)
+                self._connection.execute(_MIGRATION)
                 self._writer = self._connection.cursor()
         except StoreUnavailable:
             self._connection.close()
             raise
 
     def write(self, readings: Sequence[Reading]) -> WriteReport:
-        """Store readings in one transaction; a reading that is there already stays as it is."""
+        """Store readings in one transaction; of a reading that is there already only the calibrated value changes."""
         rows: dict[tuple[Series, int], _Row] = {}
         rejected: list[Rejected] = []
         for reading in readings:
@@ -115,7 +125,9 @@ class DuckDbReadingStore:
             if isinstance(row, str):
                 rejected.append(Rejected(reading, row))
             else:
-                rows.setdefault((reading.series, reading.time_ns), row)
+                first = rows.setdefault((reading.series, reading.time_ns), row)
+                if row.calibrated is not None:
+                    rows[reading.series, reading.time_ns] = first._replace(calibrated=row.calibrated)
         if rows:
             with self._turn:
                 self._insert([*rows.values()])
@@ -165,7 +177,7 @@ class DuckDbReadingStore:
                 for row in rows:
                     if row[:6] != series:
                         series = Series(*row[:6])
-                    yield Reading(series, row[6], row[7], row[8])
+                    yield Reading(series, row[6], row[7], row[8], row[9])
         finally:
             cursor.close()
 
@@ -174,8 +186,11 @@ class DuckDbReadingStore:
             self._writer.begin()
             try:
                 for span in _time_spans(rows):
-                    statement = _INSERT.format(low=span[0].time_ns, high=span[-1].time_ns)
-                    self._writer.execute(statement, [list(column) for column in zip(*span, strict=True)])
+                    columns = [list(column) for column in zip(*span, strict=True)]
+                    low, high = span[0].time_ns, span[-1].time_ns
+                    if any(row.calibrated is not None for row in span):
+                        self._writer.execute(_UPDATE.format(low=low, high=high), columns)
+                    self._writer.execute(_INSERT.format(low=low, high=high), columns)
                 self._writer.commit()
             except duckdb.FatalException:
                 raise  # the database takes nothing more, a rollback neither
@@ -221,6 +236,8 @@ def _row(reading: Reading) -> _Row | str:
     """The row of a reading, or why the table cannot hold it."""
     if reading.value is None or not math.isfinite(reading.value):
         return f"value {reading.value} is not a finite number"
+    if reading.calibrated is not None and not math.isfinite(reading.calibrated):
+        return f"calibrated value {reading.calibrated} is not a finite number"
     if not -(2**63) <= reading.time_ns < 2**63:
         return f"time {reading.time_ns} ns is out of range"
     if not (0 <= reading.quality < 2**31 and 0 <= reading.series.period_s < 2**31):
@@ -229,7 +246,8 @@ def _row(reading: Reading) -> _Row | str:
         "".join(reading.series[:5]).encode()
     except UnicodeEncodeError:
         return f"a name in {reading.series} is not text"
-    return _Row(*reading.series, reading.time_ns, float(reading.value), int(reading.quality))
+    calibrated = None if reading.calibrated is None else float(reading.calibrated)
+    return _Row(*reading.series, reading.time_ns, float(reading.value), int(reading.quality), calibrated)
 
 
 def _opening_advice(path: Path, error: duckdb.Error) -> str:

@@ -27,14 +27,16 @@ LABELS = ("mine", "device", "channel", "_field")
 _PLAIN = frozenset((string.ascii_letters + string.digits + "-_.").encode())
 _PERIODIC = "|".join(stat for stat in STATS if stat != "inst")
 _QUALITY_SUFFIX = "_q"
+_CALIBRATED_SUFFIX = "_cal"
 
 
 class Catalogued(NamedTuple):
-    """A series that has readings, how many, and whether some of them have quality bits."""
+    """A series that has readings, how many, and whether some of them have quality bits, or a calibrated value."""
 
     series: Series
     readings: int
     flagged: bool
+    calibrated: bool = False
 
 
 def literal(text: str) -> str:
@@ -64,9 +66,15 @@ def qualities(bucket: str, selection: Selection) -> str | None:
     return source and f"{source} {_KEEP} {_YIELD}"
 
 
+def calibrated_values(bucket: str, selection: Selection) -> str | None:
+    """`_time`, `_value` and labels of the calibrated values of those selected readings that have one."""
+    source = _source(bucket, selection, _CALIBRATED_SUFFIX)
+    return source and f"{source} {_KEEP} {_YIELD}"
+
+
 def catalogue(bucket: str, selection: Selection) -> str | None:
-    """Number as `_value`, and the labels, of every field, values and quality bits, that is in the selection."""
-    source = _source(bucket, selection, f"({_QUALITY_SUFFIX})?")
+    """Number as `_value`, and the labels, of every field, values and what stands beside them, in the selection."""
+    source = _source(bucket, selection, f"({_QUALITY_SUFFIX}|{_CALIBRATED_SUFFIX})?")
     return source and f"{source} |> count() |> keep(columns: {_columns('_value', *LABELS)}) |> group() {_YIELD}"
 
 
@@ -78,8 +86,9 @@ def count(bucket: str, selection: Selection) -> str | None:
 
 @lru_cache(maxsize=20_000)
 def to_series(mine: str, device: str, channel: str, field: str) -> Series:
-    """The series that these labels name; the field may be that of its quality bits."""
-    return Series(mine, device, *_reordered(channel, field.removesuffix(_QUALITY_SUFFIX)))
+    """The series that these labels name; the field may be that of its quality bits or calibrated values."""
+    plain = field.removesuffix(_QUALITY_SUFFIX).removesuffix(_CALIBRATED_SUFFIX)
+    return Series(mine, device, *_reordered(channel, plain))
 
 
 def to_catalogue(rows: Iterable[Sequence[str]]) -> list[Catalogued]:
@@ -88,8 +97,12 @@ def to_catalogue(rows: Iterable[Sequence[str]]) -> list[Catalogued]:
     for number, *labels in rows:
         series = to_series(*labels)
         known = found.get(series, Catalogued(series, 0, False))
-        is_bits = labels[-1].endswith(_QUALITY_SUFFIX)
-        found[series] = known._replace(flagged=True) if is_bits else known._replace(readings=int(number))
+        if labels[-1].endswith(_QUALITY_SUFFIX):
+            found[series] = known._replace(flagged=True)
+        elif labels[-1].endswith(_CALIBRATED_SUFFIX):
+            found[series] = known._replace(calibrated=True)
+        else:
+            found[series] = known._replace(readings=int(number))
     return [found[series] for series in sorted(found)]
 
 

@@ -109,6 +109,8 @@ class InfluxReadingStore:
         """
         with self._writing:
             self._check_open()
+            if self._wrote_ordinary(readings):
+                return WriteReport(stored=len(readings), rejected=[])
             lines, rejected = self._encoder.encode(readings)
             refused = self._send(lines)
             joined = [line for line, _ in refused if len(line.readings) > 1]
@@ -173,6 +175,15 @@ class InfluxReadingStore:
 
     # writing
 
+    def _wrote_ordinary(self, readings: Sequence[Reading]) -> bool:
+        """Write readings that are all ordinary. False where they are not, or InfluxDB found fault with any: then they
+        are all to be written with care, which changes nothing of those that it took."""
+        lines = self._encoder.ordinary(readings)
+        if lines is None:
+            return False
+        step = self._lines_per_request  # a server that takes less makes it smaller meanwhile
+        return all(self._post(lines[start : start + step]) is None for start in range(0, len(lines), step))
+
     def _send(self, lines: Sequence[Line]) -> list[tuple[Line, str]]:
         """Write all lines, a request's worth at a time; the refused ones with the reason."""
         refused: list[tuple[Line, str]] = []
@@ -180,12 +191,15 @@ class InfluxReadingStore:
         while start < len(lines):
             portion = lines[start : start + self._lines_per_request]
             start += len(portion)
-            refused += isolate(portion, self._post)
+            refused += isolate(portion, self._post_lines)
         return refused
 
-    def _post(self, lines: Sequence[Line]) -> Refusal | None:
+    def _post_lines(self, lines: Sequence[Line]) -> Refusal | None:
+        return self._post([line.text for line in lines])
+
+    def _post(self, lines: Sequence[str]) -> Refusal | None:
         """One request; None if InfluxDB took all lines, its refusal if some or all of them are at fault."""
-        body = gzip.compress("\n".join(line.text for line in lines).encode("ascii"), _GZIP_LEVEL)
+        body = gzip.compress("\n".join(lines).encode("ascii"), _GZIP_LEVEL)
         with self._translated("write to"):
             try:
                 _, status, _ = self._writes.post_write_with_http_info(  # type: ignore[no-untyped-call]
@@ -212,7 +226,7 @@ class InfluxReadingStore:
             )
         return None
 
-    def _post_halves(self, lines: Sequence[Line]) -> Refusal | None:
+    def _post_halves(self, lines: Sequence[str]) -> Refusal | None:
         middle = len(lines) // 2
         self._lines_per_request = max(1, min(self._lines_per_request, middle))
         refusals = [self._post(lines[:middle]), self._post(lines[middle:])]
@@ -227,24 +241,36 @@ class InfluxReadingStore:
         catalogued = flux.to_catalogue(self._rows(flux.catalogue(self._bucket, selection), ("_value", *flux.LABELS)))
         for portion, entries in flux.portions(catalogued, selection, _READINGS_AT_ONCE):
             bits = self._qualities(portion) if any(entry.flagged for entry in entries) else {}
-            found = self._readings(flux.values(self._bucket, portion), bits)
+            better = self._calibrated(portion) if any(entry.calibrated for entry in entries) else {}
+            found = self._readings(flux.values(self._bucket, portion), bits, better)
             # one series comes in its order, and may be too long to be kept
             yield from found if len(entries) == 1 else sorted(found, key=_place)
 
     def _newest(self, selection: Selection, limit: int) -> list[Reading]:
         if limit <= 0:
             return []
-        found = [*self._readings(flux.newest_values(self._bucket, selection, limit), {})]
+        found = [*self._readings(flux.newest_values(self._bucket, selection, limit), {}, {})]
         if not found:
             return []
         times = [reading.time_ns for reading in found]
-        bits = self._qualities(selection._replace(start_ns=min(times), end_ns=max(times) + 1))
-        return sorted((reading._replace(quality=bits.get(_place(reading), 0)) for reading in found), key=_place)
+        span = selection._replace(start_ns=min(times), end_ns=max(times) + 1)
+        bits, better = self._qualities(span), self._calibrated(span)
+        whole = (r._replace(quality=bits.get(_place(r), 0), calibrated=better.get(_place(r))) for r in found)
+        return sorted(whole, key=_place)
 
-    def _readings(self, query: str | None, bits: dict[tuple[Series, int], int]) -> Iterator[Reading]:
+    def _readings(
+        self, query: str | None, bits: dict[tuple[Series, int], int], better: dict[tuple[Series, int], float]
+    ) -> Iterator[Reading]:
         for time, value, *labels in self._rows(query, _ROW):
             series, time_ns = flux.to_series(*labels), flux.to_ns(time)
-            yield Reading(series, time_ns, float(value), bits.get((series, time_ns), 0))
+            place = series, time_ns
+            yield Reading(series, time_ns, float(value), bits.get(place, 0), better.get(place))
+
+    def _calibrated(self, selection: Selection) -> dict[tuple[Series, int], float]:
+        return {
+            (flux.to_series(*labels), flux.to_ns(time)): float(value)
+            for time, value, *labels in self._rows(flux.calibrated_values(self._bucket, selection), _ROW)
+        }
 
     def _qualities(self, selection: Selection) -> dict[tuple[Series, int], int]:
         return {

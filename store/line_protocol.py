@@ -4,7 +4,8 @@
 
 The measurement is the kind of the sensor, the tags are `channel` (left out where empty), `device` and `mine`, sorted by
 name as InfluxDB asks for. Each metric is one float field named by `field_name`, with an integer `{field}_q` for the
-quality bits only where they are not 0; the time is in ns. Readings that share tags and time share a line.
+quality bits only where they are not 0, and a float `{field}_cal` where there is a calibrated value; the time is in ns.
+Readings that share tags and time share a line.
 
 Nothing here is escaped because nothing that would need it is let through: a reading whose names are not identifiers,
 whose metric is not in the vocabulary or whose value InfluxDB cannot hold is rejected with the reason.
@@ -52,6 +53,24 @@ class LineEncoder:
 
     def __init__(self) -> None:
         self._places: dict[Series, _Place | str] = {}
+        self._starts: dict[Series, str] = {}
+
+    def ordinary(self, readings: Sequence[Reading]) -> list[str] | None:
+        """A line for each reading, where all of them are ordinary: storable, unflagged, not calibrated, and no two of
+        the same series and time. None where any is not; then `encode` tells which.
+
+        InfluxDB joins lines of the same tags and time, so what is stored is the same.
+        """
+        # this runs for every reading
+        starts, lines, seen = self._starts, [], set()
+        for series, time_ns, value, quality, calibrated in readings:
+            start = starts.get(series) or self._start(series)
+            storable = start and value is not None and isfinite(value) and MIN_TIME_NS <= time_ns <= MAX_TIME_NS
+            if not storable or quality or calibrated is not None:
+                return None
+            lines.append(f"{start}{float(value)!r} {time_ns}")  # type: ignore[arg-type] - not None, as just seen
+            seen.add((start, time_ns))
+        return lines if len(seen) == len(lines) else None
 
     def encode(self, readings: Sequence[Reading]) -> tuple[list[Line], list[Rejected]]:
         """Lines in the order in which their first reading comes, and the readings that no line can carry.
@@ -63,18 +82,20 @@ class LineEncoder:
         groups: dict[tuple[str, int], list[Any]] = {}
         rejected: list[Rejected] = []
         for reading in readings:
-            series, time_ns, value, quality, _ = reading
+            series, time_ns, value, quality, calibrated = reading
             place = self._places.get(series) or self._find(series)
             if isinstance(place, str):
                 rejected.append(Rejected(reading, place))
                 continue
             in_range = MIN_TIME_NS <= time_ns <= MAX_TIME_NS and 0 <= quality <= _MAX_QUALITY
-            if value is None or not isfinite(value) or not in_range:
+            if value is None or not isfinite(value) or not in_range or not isfinite(calibrated or 0.0):
                 rejected.append(Rejected(reading, _why_unstorable(reading)))
                 continue
             head, field = place
             # `float`: an integer would be written as one, and the type of a field is for ever
             text = f"{field}={float(value)!r},{field}_q={int(quality)}i" if quality else f"{field}={float(value)!r}"
+            if calibrated is not None:
+                text += f",{field}_cal={float(calibrated)!r}"
             group = groups.get((head, time_ns))
             if group is None:
                 groups[head, time_ns] = [field, text, reading]
@@ -89,6 +110,16 @@ class LineEncoder:
     def alone(self, line: Line) -> list[Line]:
         """The readings of a line, each in a line of its own."""
         return [single for reading in line.readings for single in self.encode((reading,))[0]]
+
+    def _start(self, series: Series) -> str:
+        """A line up to its value; '' for a series that cannot be stored."""
+        place = self._places.get(series) or self._find(series)
+        if isinstance(place, str):
+            return ""
+        if len(self._starts) >= _CACHED_SERIES:
+            self._starts.clear()
+        start = self._starts[series] = f"{place.head} {place.field}="
+        return start
 
     def _find(self, series: Series) -> _Place | str:
         if len(self._places) >= _CACHED_SERIES:
@@ -117,6 +148,8 @@ def _find_place(series: Series) -> _Place | str:
 def _why_unstorable(reading: Reading) -> str:
     if reading.value is None or not isfinite(reading.value):
         return f"value {reading.value} is not a finite number"
+    if reading.calibrated is not None and not isfinite(reading.calibrated):
+        return f"calibrated value {reading.calibrated} is not a finite number"
     if not MIN_TIME_NS <= reading.time_ns <= MAX_TIME_NS:
         return f"time {reading.time_ns} ns is outside of what InfluxDB stores"
     return f"quality {reading.quality} is not a set of quality bits"

@@ -19,6 +19,8 @@ from greenmine.store import schema
 from greenmine.store.columns import unpack
 
 _T = schema.readings_outbox
+_PUSH = insert(_T)
+_OLDEST = select(_T).order_by(_T.c.id).limit(1000)
 
 
 class Parcel(NamedTuple):
@@ -42,7 +44,7 @@ def push_packed(connection: Connection, packed: bytes, readings: int) -> None:
     """Queue readings that are packed already (`store.columns`), within the deciding transaction."""
     if readings:
         values = {"check_store": False, "replayed": False, "readings": readings, "blob": packed}
-        connection.execute(insert(_T), values)
+        connection.execute(_PUSH, values)
 
 
 def peek(connection: Connection, most_readings: int, names: SeriesNames | None = None) -> list[Parcel]:
@@ -51,7 +53,7 @@ def peek(connection: Connection, most_readings: int, names: SeriesNames | None =
     parcels: list[Parcel] = []
     total = 0
     names = SeriesNames() if names is None else names
-    for row in connection.execute(select(_T).order_by(_T.c.id).limit(1000)):
+    for row in connection.execute(_OLDEST):
         if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
             break
         parcels.append(Parcel(row.id, row.check_store, row.replayed, readings_of(row.blob, names, connection)))
@@ -71,6 +73,11 @@ def decided(connection: Connection, parcel: Parcel, new: Sequence[Reading]) -> N
 def remove(connection: Connection, parcels: Sequence[Parcel]) -> None:
     """Forget parcels that the store has confirmed."""
     connection.execute(delete(_T).where(_T.c.id.in_([parcel.id for parcel in parcels])))
+
+
+def last_id(connection: Connection) -> int:
+    """The newest parcel; 0 where there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(_T.c.id), 0))).scalar_one())
 
 
 def depth(connection: Connection) -> int:

@@ -11,9 +11,9 @@ import duckdb
 
 from greenmine.core.errors import UserError
 
-_COLUMNS = "time, mine, device, metric, value, channel, stat, period_s, unit, quality"
+_COLUMNS = "time, mine, device, metric, value, channel, stat, period_s, unit, quality, calibrated"
 _TABLE = """CREATE TABLE readings (time TIMESTAMP_NS, mine VARCHAR, device VARCHAR, metric VARCHAR, value DOUBLE,
-channel VARCHAR, stat VARCHAR, period_s INTEGER, unit VARCHAR, quality VARCHAR)"""
+channel VARCHAR, stat VARCHAR, period_s INTEGER, unit VARCHAR, quality VARCHAR, calibrated DOUBLE)"""
 _FILE = "read_parquet($1, hive_partitioning = false)"
 """Without the columns that DuckDB would make of a folder called `mine=x`."""
 _CHUNK_ROWS = 10_000
@@ -44,8 +44,8 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_parquet(path: Path, rows: Iterator[Sequence[Any]]) -> int:
-    """Write rows of (time_ns, mine, device, metric, value, channel, stat, period_s, unit, quality names); returns their
-    number.
+    """Write rows of (time_ns, mine, device, metric, value, channel, stat, period_s, unit, quality names, calibrated);
+    returns their number.
 
     Raises:
         UserError: the file cannot be written.
@@ -75,7 +75,8 @@ def _append(connection: duckdb.DuckDBPyConnection, chunk: list[Sequence[Any]]) -
         columns = [list(column) for column in zip(*chunk, strict=True)]
         connection.execute(
             "INSERT INTO readings SELECT make_timestamp_ns(t), * EXCLUDE (t) FROM (SELECT unnest($1) AS t, unnest($2), "
-            "unnest($3), unnest($4), unnest($5), unnest($6), unnest($7), unnest($8), unnest($9), unnest($10))",
+            "unnest($3), unnest($4), unnest($5), unnest($6), unnest($7), unnest($8), unnest($9), unnest($10), "
+            "unnest($11))",
             columns,
         )
     return len(chunk)

@@ -192,6 +192,20 @@ readings_outbox = Table(
 """`check_store`: the store has to be asked first which of these it has; those of `replayed` dead letters that it has
 were counted when they first came."""
 
+recalibration = Table(
+    "recalibration",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("metric", String),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger),
+    sqlite_autoincrement=True,
+)
+"""Spans of stored readings whose calibrated value a later fact changes; worked off from the newest to the oldest, with
+`end_ns` moving back."""
+
 notice = Table(
     "notice",
     metadata,
@@ -276,6 +290,31 @@ fact = Table(
     Column("body", Text, nullable=False),
     Index("fact_mine", "mine", "kind", "subject"),
 )
+
+waiting_device = Table(
+    "waiting_device",
+    metadata,
+    Column("network", String, primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("first_seen_ns", BigInteger, nullable=False),
+    Column("last_seen_ns", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("record_id", BigInteger, nullable=False),
+    Column("values", Text, nullable=False),
+    Column("sample", Text, nullable=False),
+)
+"""Devices that nobody has registered, until a person approves or rejects them."""
+
+muted_device = Table(
+    "muted_device",
+    metadata,
+    Column("network", String, primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("by", String, nullable=False),
+)
+"""Addresses that a person rejected; they do not wait again."""
 
 policy_version = Table(
     "policy_version",

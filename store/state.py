@@ -23,6 +23,11 @@ from greenmine.core.errors import StoreUnavailable, UserError
 from greenmine.store import schema
 
 _VERSION = "schema_version"
+# Every commit executes these: built once, they are compiled once.
+_SET_META = update(schema.meta).where(schema.meta.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
+_ADD_TO_ACCOUNT = update(schema.account).values(
+    {name: schema.account.c[name] + bindparam(f"b_{name}") for name in Account._fields}
+)
 
 
 class StateDb:
@@ -106,8 +111,7 @@ def add_to_account(connection: Connection, delta: Account) -> None:
         return
     if not delta.balanced:
         raise ValueError(f"an account change must balance: {delta}")
-    columns = schema.account.c
-    connection.execute(update(schema.account).values({n: columns[n] + v for n, v in delta._asdict().items() if v}))
+    connection.execute(_ADD_TO_ACCOUNT, [{f"b_{name}": value for name, value in delta._asdict().items()}])
 
 
 def get_meta(connection: Connection, key: str) -> str | None:
@@ -124,9 +128,7 @@ def set_meta(connection: Connection, key: str, value: str) -> None:
 
 def set_progress(connection: Connection, values: dict[str, str]) -> None:
     """Write settings that change with every commit, in one statement."""
-    table = schema.meta
-    statement = update(table).where(table.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
-    changed = connection.execute(statement, [{"b_key": key, "b_value": value} for key, value in values.items()])
+    changed = connection.execute(_SET_META, [{"b_key": key, "b_value": value} for key, value in values.items()])
     if changed.rowcount != len(values):
         for key, value in values.items():
             set_meta(connection, key, value)

@@ -30,10 +30,17 @@ class StoreWriter:
     """One thread. What the store has confirmed leaves the outbox and becomes `stored` in one transaction."""
 
     def __init__(
-        self, state: StateDb, store: ReadingStore, clock: Clock, prepare: Callable[[], object] | None = None
+        self,
+        state: StateDb,
+        store: ReadingStore,
+        clock: Clock,
+        prepare: Callable[[], object] | None = None,
+        flush_s: float = 0.0,
     ) -> None:
         """`prepare` is called at the start and after each trouble, before anything is written: a store that comes back
-        empty has to be given its buckets again."""
+        empty has to be given its buckets again. `flush_s` is how long the outbox gathers readings between two writes:
+        a write of one commit's few readings costs the store and us as much as one of a second's."""
+        self._flush_s = flush_s
         self._state = state
         self._store = store
         self._clock = clock
@@ -41,9 +48,12 @@ class StoreWriter:
         self._prepared = prepare is None
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._at_once = threading.Event()
         self._failures = 0
         self._names = outbox.SeriesNames()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self.afterwards: Callable[[], bool] | None = None
+        """Called when the outbox was emptied; True where it has more to do after what comes in meanwhile."""
         self.trouble: StoreUnavailable | None = None
         self.written = 0
 
@@ -56,10 +66,15 @@ class StoreWriter:
         """The outbox has something new."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Write what the outbox holds now, without waiting for more."""
+        self._at_once.set()
+        self._wake.set()
+
     def stop(self) -> None:
         """End after the write under way; the rest stays in the outbox."""
         self._stopping.set()
-        self._wake.set()
+        self.hurry()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -70,10 +85,12 @@ class StoreWriter:
             StoreUnavailable: the store takes nothing now; the outbox keeps the rest.
         """
         total = 0
+        with self._state.reading() as connection:
+            last = outbox.last_id(connection)
         while not self._stopping.is_set():
             with self._state.reading() as connection:
                 parcels = outbox.peek(connection, MOST_READINGS, self._names)
-            if not parcels:
+            if not parcels or parcels[0].id > last:
                 break
             total += self._ask(parcels) if parcels[0].check_store else self._deliver(parcels)
         return total
@@ -163,6 +180,8 @@ class StoreWriter:
                     self._prepare()
                     self._prepared = True
                 self.run_available()
+                if self.afterwards is not None and not self._stopping.is_set() and self.afterwards():
+                    self._wake.set()
             except StoreUnavailable as error:
                 self._failed(error)
             except Exception as error:
@@ -172,6 +191,8 @@ class StoreWriter:
                 self._failed(StoreUnavailable(fault, needs_operator=True))
             else:
                 self._recovered()
+                self._at_once.wait(self._flush_s)
+                self._at_once.clear()
 
     def _failed(self, error: StoreUnavailable) -> None:
         self._failures += 1

@@ -347,6 +347,7 @@ def table_rows(state: StateDb, table: str) -> list[dict[str, Any]]:
 COMPARED = (
     "account", "condition", "alert", "transition", "dead_letter", "quarantine", "conflict",
     "notice", "fact", "policy_version", "act_result", "audit", "meta",
+    "waiting_device", "muted_device", "recalibration",
 )  # fmt: skip
 
 

@@ -15,7 +15,15 @@ from greenmine.core.clock import NS_PER_S, SystemClock, to_rfc3339
 from greenmine.home import Home
 from greenmine.policy.model import Policy
 from greenmine.service import Service, load_policies
-from greenmine.settings import ChannelSettings, JournalSettings, MqttSettings, Settings, WebhookSettings, WebSettings
+from greenmine.settings import (
+    ChannelSettings,
+    JournalSettings,
+    MqttSettings,
+    Settings,
+    StoreSettings,
+    WebhookSettings,
+    WebSettings,
+)
 from greenmine.simulator.message import TimedMessage
 from greenmine.simulator.publish import MqttPublisher
 
@@ -64,6 +72,7 @@ def settings_of(allow: tuple[str, ...] = (), **changes: Any) -> Settings:
         "mqtt": MqttSettings(port=0),
         "web": WebSettings(port=0),
         "journal": JournalSettings(linger_ms=0, tick_ms=50),
+        "store": StoreSettings(flush_ms=0),
         "channels": ChannelSettings(webhook=WebhookSettings(allow=list(allow), timeout_s=10)),
     }
     return Settings(**{**given, **changes})

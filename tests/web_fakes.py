@@ -324,6 +324,8 @@ class FakeDesk:
             return ActResult(detail={"id": len(self.acts) + 1})
         if act.kind is ActKind.REPLAY_DEAD_LETTERS:
             return ActResult(detail={"replayed": len(act.body["ids"])})
+        if act.kind in (ActKind.APPROVE_DEVICE, ActKind.REJECT_DEVICE):
+            return ActResult(detail={name: act.body[name] for name in ("network", "address")})
         alert, _ = self._board.history(act.alert_id)
         now_ns = self._clock.wall_ns()
         if act.kind is not ActKind.ACKNOWLEDGE and not act.note.strip():

@@ -59,6 +59,7 @@ class ValueOut(BaseModel):
     value: float
     unit: str
     quality: list[str]
+    calibrated: float | None
 
 
 class AlertOut(BaseModel):
@@ -198,6 +199,7 @@ def value_out(latest: Latest) -> ValueOut:
         value=latest.value,
         unit=unit_of(latest.series.metric),
         quality=flag_names(latest.quality),
+        calibrated=latest.calibrated,
     )
 
 
@@ -267,6 +269,7 @@ def reading_record(reading: Reading) -> dict[str, Any]:
         "value": reading.value,
         "unit": unit_of(series.metric),
         "quality": flag_names(reading.quality),
+        "calibrated": reading.calibrated,
     }
 
 

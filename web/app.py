@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 import greenmine
 from greenmine.core.errors import GreenmineError
-from greenmine.web import api, api_acts, assets, page_alerts, page_login, pages, probes, stream
+from greenmine.web import api, api_acts, api_devices, assets, page_alerts, page_login, pages, probes, stream
 from greenmine.web.backend import Backend
 from greenmine.web.boundary import Boundary
 from greenmine.web.problem import ProblemError, on_greenmine_error, on_http_exception, on_invalid_request, on_problem
@@ -49,7 +49,7 @@ def create_app(
     app.state.backend = backend
     app.state.secure_cookies = secure_cookies
     app.state.hub = stream.LiveHub(heartbeat_s)
-    for room in (api, api_acts, stream):
+    for room in (api, api_acts, api_devices, stream):
         app.include_router(room.router, prefix="/api/v1", dependencies=[Depends(api_session)])
     for open_to_all in (probes, assets, page_login):
         app.include_router(open_to_all.router)

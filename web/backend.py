@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from greenmine.core.account import Account
 from greenmine.core.act import Act, ActResult
 from greenmine.core.alert import Alert, Transition
 from greenmine.core.clock import Clock
+from greenmine.core.errors import NotFound
 from greenmine.core.latest import ChangeListener, Latest, Wants
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import User
+from greenmine.core.waiting import Network, WaitingDevice
 from greenmine.policy.model import Policy
 
 
@@ -34,6 +36,38 @@ class Board(Protocol):
     def history(self, alert_id: str) -> tuple[Alert, list[Transition]]:
         """An alert and its transitions in order. Raises NotFound."""
         ...
+
+
+class Devices(Protocol):
+    """What is known of devices besides their readings."""
+
+    def waiting(self) -> list[WaitingDevice]:
+        """Devices that nobody has registered, heard last first. To approve or reject one, submit an act."""
+        ...
+
+    def waiting_one(self, network: Network, address: str) -> WaitingDevice:
+        """One of them. Raises NotFound."""
+        ...
+
+    def suggestion(self, device: WaitingDevice) -> str:
+        """YAML for the policy's `devices`, guessed from what the device sent."""
+        ...
+
+
+class NoDevices:
+    """The shipped fake: nobody waits."""
+
+    def waiting(self) -> list[WaitingDevice]:
+        """Nobody."""
+        return []
+
+    def waiting_one(self, network: Network, address: str) -> WaitingDevice:
+        """Never found."""
+        raise NotFound(f"{network.value} {address!r} is not on the waiting list")
+
+    def suggestion(self, device: WaitingDevice) -> str:
+        """The bare device."""
+        return f"- id: {device.device or 'new-device'}\n"
 
 
 class Desk(Protocol):
@@ -110,3 +144,4 @@ class Backend:
     operations: Operations
     readings: ReadingStore
     clock: Clock
+    devices: Devices = field(default_factory=NoDevices)

@@ -92,6 +92,8 @@ def draw_line(
         if reading.value is None:
             continue
         line.readings += 1
+        if reading.calibrated is not None:  # the value that is judged is the one that is drawn
+            reading = reading._replace(value=reading.calibrated)
         doubtful = bool(reading.quality & _DOUBTFUL)
         index = (reading.time_ns - start_ns) // width_ns
         gap = not doubtful and last_ns is not None and reading.time_ns - last_ns > gap_ns

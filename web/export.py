@@ -18,7 +18,19 @@ from greenmine.web.api_models import reading_record
 
 MOST_ROWS = 100_000
 _CHUNK_ROWS = 2_000
-CSV_COLUMNS = ("time", "mine", "device", "metric", "value", "channel", "stat", "period_s", "unit", "quality")
+CSV_COLUMNS = (
+    "time",
+    "mine",
+    "device",
+    "metric",
+    "value",
+    "channel",
+    "stat",
+    "period_s",
+    "unit",
+    "quality",
+    "calibrated",
+)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -119,7 +119,7 @@ def series_state(
         state = State.SUSPECT
     else:
         state = State.OK
-    value = shown_value(series.metric, latest.value) if latest else None
+    value = shown_value(series.metric, latest.judged_value) if latest else None
     over = severity_of(limits, value) if value is not None and state is not State.SUSPECT else None
     state = max([state, *(alert_state(a) for a in mine)], key=lambda s: s.rank)
     return SeriesState(series, setting, latest, age_ns, state, limits, over, limit_share(limits, value), mine)

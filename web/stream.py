@@ -236,7 +236,7 @@ async def stream(
 def latest_document(policy: Policy | None, latest: Latest, now_ns: int) -> dict[str, Any]:
     """A newest value as `GET /mines/{m}/latest` gives it, and `shown`: as a page shows it."""
     metric = latest.series.metric
-    value = shown_value(metric, latest.value)
+    value = shown_value(metric, latest.judged_value)
     document = value_out(latest).model_dump()
     document["key"] = series_key(latest.series)
     document["shown"] = {"number": number_text(value, shown_digits(metric)), "unit": unit_symbol(shown_unit(metric))}

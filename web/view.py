@@ -108,7 +108,7 @@ def row(policy: Policy, one: SeriesState) -> Row:
     kinds = [s.kind.value for s in device.sensors if series.metric in s.metrics] if device else []
     number = ""
     if latest is not None:
-        number = number_text(shown_value(series.metric, latest.value), shown_digits(series.metric))
+        number = number_text(shown_value(series.metric, latest.judged_value), shown_digits(series.metric))
     return Row(
         key=series_key(series),
         series=series,

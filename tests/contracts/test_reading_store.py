@@ -297,6 +297,45 @@ def test_quality_comes_back_bit_by_bit(store: ReadingStore) -> None:
     assert list(store.query(Selection(), newest_first_limit=len(every))) == readings
 
 
+def test_a_calibrated_value_comes_back_beside_the_raw_one(store: ReadingStore) -> None:
+    readings = [
+        Reading(PM10, T, 80.0, 0, 81.5),
+        Reading(PM10, T + 1, 80.0),
+        Reading(PM10, T + 2, 80.0, 3, -0.25),
+        Reading(PM10._replace(stat="avg", period_s=3600), T, 70.0, 0, 0.1 + 0.2),
+        Reading(PM10._replace(metric="pm25"), T, 40.0),
+    ]
+    assert store.write(readings).stored == len(readings)
+    assert everything(store) == ordered(readings)
+    assert store.count(Selection()) == len(readings)
+    assert list(store.query(Selection(), newest_first_limit=2)) == readings[1:3]
+    assert list(store.query(Selection.of_series(PM10, T + 1, T + 3))) == readings[1:3]
+
+
+def test_a_calibrated_value_can_be_given_later_and_again(store: ReadingStore) -> None:
+    raw = [Reading(PM10, T + step, float(step), 3 if step == 1 else 0) for step in range(4)]
+    store.write(raw)
+    better = [raw[1]._replace(calibrated=1.5), raw[2]._replace(calibrated=2.5)]
+    assert store.write(better).stored == 2
+    assert everything(store) == [raw[0], *better, raw[3]]
+    store.write([better[0]._replace(calibrated=1.75)])
+    assert everything(store) == [raw[0], better[0]._replace(calibrated=1.75), better[1], raw[3]]
+    assert store.count(Selection()) == 4
+
+
+def test_writing_without_a_calibrated_value_takes_none_away(store: ReadingStore) -> None:
+    store.write([Reading(PM10, T, 1.0, 0, 1.5)])
+    store.write([Reading(PM10, T, 1.0), Reading(PM10, T + 1, 2.0)])
+    assert everything(store) == [Reading(PM10, T, 1.0, 0, 1.5), Reading(PM10, T + 1, 2.0)]
+
+
+def test_a_calibrated_value_that_is_no_number_is_rejected(store: ReadingStore) -> None:
+    bad = [Reading(PM10, T, 1.0, 0, float("nan")), Reading(PM10, T + 1, 1.0, 0, float("inf"))]
+    report = store.write([*bad, Reading(PM10, T + 2, 1.0)])
+    assert [one.reading.time_ns for one in report.rejected] == [T, T + 1]
+    assert everything(store) == [Reading(PM10, T + 2, 1.0)]
+
+
 def test_series_that_share_device_and_time_stay_apart(store: ReadingStore) -> None:
     readings = [
         Reading(PM10, T, 1.0, 1),

@@ -155,7 +155,7 @@ class TestDesk:
 
     def test_tells_of_changes(self, running: Running) -> None:
         heard: list[str] = []
-        end = running.desk.subscribe(lambda changes: heard.extend(change.kind for change in changes))
+        end = running.scene.pipeline.subscribe(lambda changes: heard.extend(change.kind for change in changes))
         self.raised(running)
         end()
         running.desk.submit(Act(ActKind.NOTE, LI, running.scene.the_alert().id, "words"), TIMEOUT_S)

@@ -89,8 +89,20 @@ saids = st.builds(
     Said,
     st.sampled_from(
         ("reading",) * 12
-        + ("twice", "flagged", "null", "garbage", "retained", "behind gateway", "mixed", "import")
+        + (
+            "twice",
+            "flagged",
+            "null",
+            "garbage",
+            "retained",
+            "behind gateway",
+            "mixed",
+            "import",
+            "stranger",
+            "stranger",
+        )
         + ("acknowledge", "note", "resolve", "keyed note", "fact", "replay", "replay")
+        + ("calibration", "calibration", "replacement", "approve", "reject")
         + ("delivered", "delivered", "retry", "refused", "policy", "mine leaves", "start", "link_down", "link_up")
     ),
     st.sampled_from(("pm10", "pm10", "pm25", "laeq")),
@@ -142,6 +154,8 @@ class Narrator:
             yield message(entry(time_ns, {"pm10": value}, device="dust-1"), "gw-1")
         elif kind == "mixed":
             yield message([entry(time_ns, {metric: value}), entry(time_ns + NS, {metric: 1}), 7], sender)
+        elif kind == "stranger":
+            yield message([entry(time_ns, {metric: value}), 7], f"stranger-{number}")
         elif kind == "import":
             yield imported([(MINE, sender, metric, "", "inst", 0, time_ns - n * NS, value, None, 0) for n in range(3)])
         elif kind == "policy":
@@ -165,6 +179,19 @@ class Narrator:
             body = {"mine": MINE, "kind": "maintenance", "subject": "", "valid_from_ns": number, "valid_to_ns": None,
                     "reason": "words" * (number % 2), "body": {}}  # fmt: skip
             yield act_record(Act(ActKind.FACT, LI, body=body))
+        elif kind in ("calibration", "replacement"):
+            subject, body = ("dust-1", {"serial": f"n{number}"}) if kind == "replacement" else (
+                "dust-1/pm10", {"slope": 0.5 + number, "offset": number, **({"corrects": number} if number > 4 else {})}
+            )  # fmt: skip
+            fact = {"mine": MINE, "kind": kind, "subject": subject, "valid_from_ns": s.now_ns - number * 20 * NS,
+                    "valid_to_ns": None, "reason": "words", "body": body}  # fmt: skip
+            yield act_record(Act(ActKind.FACT, LI, body=fact))
+        elif kind == "approve":
+            address = {"network": "dev_eui", "address": f"{number:016X}", "mine": MINE, "device": "dust-1"}
+            yield act_record(Act(ActKind.APPROVE_DEVICE, LI, body={**address, "replay": True}))
+        elif kind == "reject":
+            body = {"network": "mqtt", "address": f"{MINE}/stranger-{number}"}
+            yield act_record(Act(ActKind.REJECT_DEVICE, LI, body=body))
         elif kind == "replay":
             ids = sorted({row["record_id"] for row in s.rows("dead_letter")})[-3:]
             yield act_record(Act(ActKind.REPLAY_DEAD_LETTERS, LI, body={"record_ids": ids or [999]}))
@@ -370,6 +397,8 @@ LONG_SCRIPT: list[tuple[float, list[Said]]] = [
     (10, [Said("reading", "pm10", 0, 0, 0), Said("import", "pm10", 0, -74 * 3600, 0)]),
     (31, [Said("reading", "pm10", 0, 0, 0), Said("fact", "pm10", 0, 0, 1), Said("keyed note", "pm10", 0, 0, 0)]),
     (301, [Said("replay", "pm10", 0, 0, 0), Said("resolve", "pm10", 0, 0, 0)]),
+    (1, [Said("stranger", "pm10", 9, 0, 0), Said("stranger", "pm10", 9, 0, 1)]),
+    (1, [Said("reject", "pm10", 0, 0, 0), Said("reading", "pm10", 90, 0, 0), Said("calibration", "pm10", 0, 0, 1)]),
     (3700, [Said("reading", "pm10", 200, 0, 0), Said("policy", "pm10", 0, 0, 1)]),
     (1, [Said("link_down", "pm10", 0, 0, 0)]),
     (70, [Said("delivered", "pm10", 0, 0, 0)]),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -265,3 +266,17 @@ def test_names_that_look_like_code_are_names(store: DuckDbReadingStore) -> None:
     store.write(odd)
     for reading in odd:
         assert list(store.query(Selection(device=reading.series.device))) == [reading]
+
+
+def test_a_file_of_before_there_were_calibrated_values_is_taken_over(path: Path) -> None:
+    with closing(duckdb.connect(path)) as old:
+        old.execute(
+            "CREATE TABLE readings (mine VARCHAR NOT NULL, device VARCHAR NOT NULL, metric VARCHAR NOT NULL, "
+            "channel VARCHAR NOT NULL, stat VARCHAR NOT NULL, period_s INTEGER NOT NULL, time_ns BIGINT NOT NULL, "
+            "value DOUBLE NOT NULL, quality INTEGER NOT NULL)"
+        )
+        old.execute("INSERT INTO readings VALUES ('mine-a', 'dust-1', 'pm10', '', 'inst', 0, ?, 5.0, 1)", [T])
+    for _ in range(2):
+        with closing(DuckDbReadingStore(path)) as store:
+            store.write([Reading(PM10, T, 5.0, 1, 5.5), Reading(PM10, T + 1, 6.0)])
+            assert list(store.query(Selection())) == [Reading(PM10, T, 5.0, 1, 5.5), Reading(PM10, T + 1, 6.0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ readings = st.builds(
     st.integers(MIN_TIME_NS, MAX_TIME_NS),
     st.floats(allow_nan=False, allow_infinity=False),
     st.just(0) | st.integers(1, 2**14 - 1),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
 )
 
 
@@ -45,13 +47,17 @@ def parse(text: str) -> list[Reading]:
         if name.endswith("_q"):
             assert name.removesuffix("_q") in named, "quality without its value"
             continue
+        if name.endswith("_cal"):
+            assert name.removesuffix("_cal") in named, "calibrated without its raw value"
+            continue
         assert not value.endswith("i")
         metric, stat, period_s = split_field_name(name)
         assert METRICS[metric].kind.value == measurement
         bits = named.get(f"{name}_q", "0i")
         assert bits.endswith("i")
         key = Series(tags["mine"], tags["device"], metric, tags.get("channel", ""), stat, period_s)
-        found.append(Reading(key, int(time), float(value), int(bits[:-1])))
+        calibrated = float(named[f"{name}_cal"]) if f"{name}_cal" in named else None
+        found.append(Reading(key, int(time), float(value), int(bits[:-1]), calibrated))
     return found
 
 
@@ -68,8 +74,37 @@ def test_what_is_encoded_is_read_back_exactly(wanted: list[Reading]) -> None:
     back = [reading for line in lines for reading in parse(line.text)]
     # repr tells -0.0 from 0.0
     assert sorted(map(repr, back)) == sorted(map(repr, wanted))
-    assert sorted(reading for line in lines for reading in line.readings) == sorted(wanted)
+    assert sorted(map(repr, (reading for line in lines for reading in line.readings))) == sorted(map(repr, wanted))
     assert "\n" not in "".join(line.text for line in lines)
+
+
+@given(st.lists(readings, max_size=10))
+def test_ordinary_readings_have_lines_of_their_own_that_say_the_same(wanted: list[Reading]) -> None:
+    plain = [one._replace(quality=0, calibrated=None) for one in wanted]
+    distinct = len({(one.series, one.time_ns) for one in plain}) == len(plain)
+    lines = LineEncoder().ordinary(plain)
+    assert (lines is not None) == distinct
+    if lines is not None:
+        assert list(map(repr, (one for line in lines for one in parse(line)))) == list(map(repr, plain))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"quality": 1},
+        {"calibrated": 1.0},
+        {"value": None},
+        {"value": float("nan")},
+        {"value": float("inf")},
+        {"time_ns": MAX_TIME_NS + 1},
+        {"series": Series("m1", "dust-1", "smell")},
+        {"series": Series("m 1", "dust-1", "pm10")},
+    ],
+)
+def test_one_that_is_not_ordinary_leaves_all_to_the_careful_way(odd: dict[str, Any]) -> None:
+    good = Reading(Series("m1", "dust-1", "pm10"), T, 1.0)
+    assert LineEncoder().ordinary([good]) == [f"dust,device=dust-1,mine=m1 pm10=1.0 {T}"]
+    assert LineEncoder().ordinary([good, good._replace(**{"time_ns": T + 1, **odd})]) is None
 
 
 @given(st.lists(readings, max_size=10), st.lists(readings, max_size=10))
@@ -83,6 +118,8 @@ def test_a_line_is_what_the_design_says() -> None:
     pm10 = Reading(Series("m1", "dust-1", "pm10"), T, 81.3, 3)
     hourly = Reading(Series("m1", "dust-1", "pm10", "", "avg", 3600), T, 80.0)
     assert encode([pm10, hourly]) == [f"dust,device=dust-1,mine=m1 pm10=81.3,pm10_q=3i,pm10_avg_3600=80.0 {T}"]
+    calibrated = Reading(Series("m1", "dust-1", "pm10"), T, 81.3, 3, 82)
+    assert encode([calibrated]) == [f"dust,device=dust-1,mine=m1 pm10=81.3,pm10_q=3i,pm10_cal=82.0 {T}"]
     soil = Reading(Series("m1", "soil-1", "soil_moisture", "d20"), T + 1, 18)
     assert encode([soil]) == [f"soil,channel=d20,device=soil-1,mine=m1 soil_moisture=18.0 {T + 1}"]
     flagged = soil._replace(quality=1)

@@ -15,11 +15,11 @@ from greenmine.store import parquet
 from greenmine.store.parquet import read_parquet, write_parquet
 from tests.pipeline_scenes import START_NS
 
-NAMES = ("time_ns", "mine", "device", "metric", "value", "channel", "stat", "period_s", "unit", "quality")
+NAMES = ("time_ns", "mine", "device", "metric", "value", "channel", "stat", "period_s", "unit", "quality", "calibrated")
 
 
 def row(time_ns: int = START_NS, value: float | None = 81.3, **more: Any) -> tuple[Any, ...]:
-    given_row = dict(zip(NAMES, (time_ns, "m", "d", "pm10", value, "", "inst", 0, "ug/m3", ""), strict=True))
+    given_row = dict(zip(NAMES, (time_ns, "m", "d", "pm10", value, "", "inst", 0, "ug/m3", "", None), strict=True))
     return tuple({**given_row, **more}.values())
 
 
@@ -40,6 +40,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     rows = [
         row(),
         row(START_NS + 1, None, quality="range late"),
+        row(START_NS + 2, 81.3, calibrated=82.5),
         row(0, -0.5, channel="d20", stat="avg", period_s=3600),
     ]
     assert written(tmp_path / "r.parquet", *rows) == [named(one) for one in rows]
@@ -64,6 +65,7 @@ some_rows = st.builds(
     unit=st.none() | texts,
     quality=texts,
     period_s=st.integers(0, 2**31 - 1),
+    calibrated=st.none() | st.floats(allow_nan=False),
 )
 
 

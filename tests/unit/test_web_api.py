@@ -242,7 +242,7 @@ def test_readings_are_selected_counted_and_given_as_records(reader: httpx.Client
     found = reader.get(f"{V1}/readings?{query}").json()
     assert (len(found["readings"]), found["truncated"], found["next_to"]) == (30, False, None)
     assert list(found["readings"][0]) == [
-        "time", "mine", "device", "metric", "channel", "stat", "period_s", "value", "unit", "quality",
+        "time", "mine", "device", "metric", "channel", "stat", "period_s", "value", "unit", "quality", "calibrated",
     ]  # fmt: skip
     assert found["readings"][0]["time"] == "2026-11-22T07:30:53Z"
     assert reader.get(f"{V1}/readings/count?{query}").json() == {"count": 30}
@@ -276,8 +276,8 @@ def test_csv_has_a_header_flags_and_no_formulas(li: httpx.Client, world: World) 
     answer = li.get(f"{V1}/readings?mine=demo-pit&device=met-1&metric=air_temp&limit=1&format=csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     header, row = answer.text.splitlines()
-    assert header == "time,mine,device,metric,value,channel,stat,period_s,unit,quality"
-    assert row == "2026-11-22T08:00:00Z,demo-pit,met-1,air_temp,-12.5,,inst,0,Cel,manual late"
+    assert header == "time,mine,device,metric,value,channel,stat,period_s,unit,quality,calibrated"
+    assert row == "2026-11-22T08:00:00Z,demo-pit,met-1,air_temp,-12.5,,inst,0,Cel,manual late,"
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@a", "\t=1", "\r=1"])
@@ -347,7 +347,7 @@ def test_the_api_describes_itself(site: RunningSite) -> None:
     with site.client() as stranger:
         document = stranger.get(f"{V1}/openapi.json").json()
     assert {path.split("/")[3] for path in document["paths"]} == {
-        "mines", "alerts", "readings", "account", "facts", "dead-letters", "admin", "stream",
+        "mines", "alerts", "readings", "account", "facts", "dead-letters", "devices", "admin", "stream",
     }  # fmt: skip
     assert all(path.startswith(V1) for path in document["paths"])
     assert document["info"]["title"] == "Greenmine"

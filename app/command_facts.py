@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from greenmine.command_alerts import fact_time, facts
+from greenmine.command_alerts import fact_time
+from greenmine.command_alerts import facts as app
 from greenmine.core.act import Act, ActKind
 from greenmine.core.errors import Refused
 from greenmine.core.fact import FactKind
 from greenmine.terminal import HomeOption, JsonOption, out, print_json, reported, the_home
+
+__all__ = ["app"]
 
 Mine = Annotated[str, typer.Option(help="Mine / 矿")]
 Device = Annotated[str, typer.Option(help="Device / 设备")]
@@ -20,7 +23,7 @@ Reason = Annotated[str, typer.Option(help="Why / 原因")]
 Corrects = Annotated[int | None, typer.Option(help="Id of an earlier fact that this one corrects / 更正的记录编号")]
 
 
-@facts.command()
+@app.command()
 @reported
 def calibrate(
     mine: Mine,
@@ -43,7 +46,7 @@ def calibrate(
     _record(FactKind.CALIBRATION, mine, subject, since, until, reason, body, home, as_json)
 
 
-@facts.command()
+@app.command()
 @reported
 def replace(
     mine: Mine,
@@ -62,7 +65,7 @@ def replace(
     _record(FactKind.REPLACEMENT, mine, device, since, None, reason, body, home, as_json)
 
 
-@facts.command()
+@app.command()
 @reported
 def move(
     mine: Mine,

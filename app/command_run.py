@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from pathlib import Path
@@ -15,6 +16,14 @@ from greenmine.policy.duration import parse_duration
 from greenmine.terminal import FAILED, HomeOption, err, print_line, reported
 
 DEFAULT_FOR_S = 0
+
+
+def _spare_the_collector() -> None:
+    """Let the collector of cycles leave alone what lives as long as the process, and look less often: readings make no
+    cycles, and by its defaults it took a tenth of the CPU time of ingest."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @reported
@@ -38,6 +47,7 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     try:
         service.start()
+        _spare_the_collector()
         _announce(service)
         while not stop.wait(0.5) and not service.failed.is_set():
             pass

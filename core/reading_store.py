@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from greenmine.core.reading import Reading, Series
 
@@ -77,6 +77,16 @@ class ReadingStore(Protocol):
 
     def close(self) -> None:
         """Release files and connections; the store cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class TakesColumns(Protocol):
+    """A store that also takes ordinary readings (unflagged, not calibrated) as parallel columns: most readings are
+    that, and an object for each would cost more than all else that is done to them on the way there."""
+
+    def write_columns(self, series: Sequence[Series], times_ns: Sequence[int], values: Sequence[float]) -> bool:
+        """True: all are stored. False: not all can be, and `write` has to be asked, which tells which."""
         ...
 
 

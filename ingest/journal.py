@@ -107,7 +107,7 @@ class Journal:
             for record in records:
                 record_id += 1
                 kind, source, payload, client, flags = record
-                rows.append((record_id, kind, source, client, flags, payload, _crc(record)))
+                rows.append((record_id, int(kind), source, client, flags, payload, _crc(record)))
         try:
             self._db.execute("BEGIN")
             self._db.executemany(_INSERT_BATCH, batches)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -73,8 +72,11 @@ class JournalWriter:
         self._on_commit = on_commit
         self._on_failure = on_failure
         self._limits = limits
-        self._queue: queue.Queue[Submission | None] = queue.Queue(limits.queue_records)
+        self._queue: deque[Submission] = deque()
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._has_room = threading.Condition(self._lock)
+        self._waiting = False
         self._queued_bytes = 0
         self._refused: list[AckSink] = []
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
@@ -89,51 +91,59 @@ class JournalWriter:
 
     def offer(self, submission: Submission) -> bool:
         """Queue a record; False when the queue is full or the writer has ended, and then nothing was taken."""
-        if self._stopping.is_set() or self.failed is not None:
+        if self._ended:
             return False
         size = len(submission.record.payload)
         with self._lock:
-            full = self._queued_bytes > 0 and self._queued_bytes + size > self._limits.queue_bytes
-            if not full:
-                try:
-                    self._queue.put_nowait(submission)
-                    self._queued_bytes += size
-                except queue.Full:
-                    full = True
-            if full:
-                self.refused_full += 1
-                if submission.sink is not None and submission.sink not in self._refused:
-                    self._refused.append(submission.sink)
-        return not full
+            if self._takes(size):
+                self._put(submission, size)
+                return True
+            self.refused_full += 1
+            if submission.sink is not None and submission.sink not in self._refused:
+                self._refused.append(submission.sink)
+        return False
 
     def put(self, submission: Submission, timeout_s: float) -> bool:
         """Queue a record, waiting for room up to `timeout_s`: for acts of people, which have no broker behind them."""
-        if self._stopping.is_set() or self.failed is not None:
-            return False
-        try:
-            self._queue.put(submission, timeout=timeout_s)
-        except queue.Full:
-            return False
+        size = len(submission.record.payload)
         with self._lock:
-            self._queued_bytes += len(submission.record.payload)
+            # `size` 0: an act is small, and must not wait behind the bytes of messages.
+            if not self._has_room.wait_for(lambda: self._ended or self._takes(0), timeout_s) or self._ended:
+                return False
+            self._put(submission, size)
         return True
+
+    @property
+    def _ended(self) -> bool:
+        return self._stopping.is_set() or self.failed is not None
+
+    def _takes(self, size: int) -> bool:
+        fits = self._queued_bytes == 0 or self._queued_bytes + size <= self._limits.queue_bytes
+        return fits and len(self._queue) < self._limits.queue_records
+
+    def _put(self, submission: Submission, size: int) -> None:
+        self._queue.append(submission)
+        self._queued_bytes += size
+        if self._waiting:
+            self._arrived.notify()
 
     @property
     def backlog(self) -> int:
         """Records waiting for a commit."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread. The journal stays open."""
         self._stopping.set()
-        with suppress(queue.Full):  # then the thread is awake, or has failed
-            self._queue.put_nowait(None)
+        with self._lock:
+            self._arrived.notify()
+            self._has_room.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         try:
-            while not (self._stopping.is_set() and self._queue.empty()):
+            while not (self._stopping.is_set() and not self._queue):
                 self._commit(self._take())
         except StoreUnavailable as error:
             self._fail(error)
@@ -144,6 +154,8 @@ class JournalWriter:
 
     def _fail(self, error: StoreUnavailable) -> None:
         self.failed = error
+        with self._lock:
+            self._has_room.notify_all()
         self._on_failure(error)
 
     def _commit(self, taken: list[Submission]) -> None:
@@ -153,8 +165,9 @@ class JournalWriter:
         with self._lock:
             self._queued_bytes -= sum(len(submission.record.payload) for submission in taken)
             with_room: list[AckSink] = []
-            if self._refused and self._queue.empty():
+            if self._refused and not self._queue:
                 with_room, self._refused = self._refused, []
+            self._has_room.notify_all()
         _acknowledge(taken)
         for sink in with_room:
             sink.acknowledge(())
@@ -180,20 +193,16 @@ class JournalWriter:
 
     def _take(self) -> list[Submission]:
         """Up to a batch of submissions; none when the tick passed without any, or at the end."""
-        taken: list[Submission] = []
-        wait_s = self._limits.tick_s
-        while len(taken) < self._limits.batch_records:
-            try:
-                item = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                break
-            taken.append(item)
-            if len(taken) == 1 and self._limits.linger_s:
-                self._stopping.wait(self._limits.linger_s)
-            wait_s = 0.0
-        return taken
+        with self._lock:
+            if not self._queue and not self._stopping.is_set():
+                self._waiting = True
+                self._arrived.wait(self._limits.tick_s)
+                self._waiting = False
+            lingers = 0 < len(self._queue) < self._limits.batch_records
+        if lingers and self._limits.linger_s:
+            self._stopping.wait(self._limits.linger_s)
+        with self._lock:
+            return [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch_records))]
 
 
 def _acknowledge(taken: list[Submission]) -> None:

@@ -23,6 +23,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from greenmine.core.errors import ConfigError
+from greenmine.ingest.gathering_client import GatheringClient, client_class
 from greenmine.ingest.journal_writer import JournalWriter, Submission
 from greenmine.ingest.record import Record, RecordFlag, RecordKind, arrival_flags
 
@@ -95,7 +96,7 @@ class Subscriber:
         self.refusal: str | None = None
         self.received = 0
         self.qos0 = 0
-        self._client = mqtt.Client(
+        self._client = client_class()(
             CallbackAPIVersion.VERSION2,
             client_id=user,
             clean_session=False,
@@ -132,8 +133,11 @@ class Subscriber:
         Without tokens: the queue was full and has room again.
         """
         with self._lock:
-            for token in tokens:
-                if token.generation == self._generation and token.qos:
+            current = [token for token in tokens if token.generation == self._generation and token.qos]
+            if isinstance(self._client, GatheringClient) and all(token.qos == 1 for token in current):
+                self._client.acknowledge_all([token.mid for token in current])
+            else:
+                for token in current:
                     self._client.ack(token.mid, token.qos)
         if not tokens:
             log.warning("subscriber: reconnecting, the broker has to send again what the queue could not take")

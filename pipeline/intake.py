@@ -49,9 +49,9 @@ class Intake:
         self._watch = watch
         self._past = past
         self._waiting = waiting
-        self._ordinary = Ordinary(state, watch)
         self._hj212 = Hj212Reader(state, past, secrets)
         self._formats = Formats(state, self._hj212)
+        self._ordinary = Ordinary(state, watch)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:

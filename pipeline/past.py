@@ -89,13 +89,6 @@ class CommittedPast:
             rows = connection.execute(select(table).where(table.c.record_id == record_id))
             return {(Series(r.mine, r.device, r.metric, r.channel, r.stat, r.period_s), r.time_ns) for r in rows}
 
-    def joined_records(self, record_id: int) -> list[StoredRecord]:
-        """The journal records whose packets this one completed, itself included, as far as they are still there."""
-        with self._state.reading() as connection:
-            ids = hj212_packets.records_joined_by(connection, record_id)
-        found = [self._journal.record(one) for one in ids]
-        return [stored for stored in found if stored is not None and stored.intact]
-
     def dead_of_address(self, network: str, address: str, most: int) -> list[int]:
         """Journal records with dead letters of an address that was unknown, not yet replayed; the newest `most`."""
         table, words = schema.dead_letter, address_words(network, address)
@@ -109,6 +102,13 @@ class CommittedPast:
         )
         with self._state.reading() as connection:
             return sorted(connection.execute(query).scalars())
+
+    def joined_records(self, record_id: int) -> list[StoredRecord]:
+        """The journal records whose packets this one completed, itself included, as far as they are still there."""
+        with self._state.reading() as connection:
+            ids = hj212_packets.records_joined_by(connection, record_id)
+        found = [self._journal.record(one) for one in ids]
+        return [stored for stored in found if stored is not None and stored.intact]
 
     def dead_letters(self, record_ids: list[int]) -> list[tuple[StoredRecord, int]]:
         """These journal records, as far as they have dead letters not yet replayed, with the number of these."""

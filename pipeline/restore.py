@@ -40,11 +40,11 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.alerts_raised = connection.execute(select(func.count()).select_from(schema.alert)).scalar_one()
         judge.next_fact_id = 1 + (connection.execute(select(func.max(schema.fact.c.id))).scalar() or 0)
         judge.edge_nodes = edge_nodes.load(connection)
-        judge.hj212_packets = hj212_packets.load(connection)
         judge.devices = DeviceFacts.of(facts.listed(connection, kinds=KINDS))
         judge.waiting = {one.key: one for one in reversed(waiting.listed(connection))}
         judge.muted = set(waiting.muted(connection))
         judge.waiting_evicted = int(get_meta(connection, commit.WAITING_EVICTED) or 0)
+        judge.hj212_packets = hj212_packets.load(connection)
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from fractions import Fraction
 
 from greenmine.policy.model import MeanRule
 from greenmine.rules.binding import Binding
@@ -44,7 +45,7 @@ def arithmetic_mean(values: Sequence[float]) -> float:
     try:
         mean = math.fsum(values) / len(values)
     except OverflowError:
-        mean = math.fsum(value / len(values) for value in values)
+        mean = float(sum(map(Fraction, values)) / len(values))
     return min(max(mean, min(values)), max(values))
 
 

@@ -109,8 +109,6 @@ class InfluxReadingStore:
         """
         with self._writing:
             self._check_open()
-            if self._wrote_ordinary(readings):
-                return WriteReport(stored=len(readings), rejected=[])
             lines, rejected = self._encoder.encode(readings)
             refused = self._send(lines)
             joined = [line for line, _ in refused if len(line.readings) > 1]
@@ -118,6 +116,17 @@ class InfluxReadingStore:
             final += self._send([single for line in joined for single in self._encoder.alone(line)])
         rejected += [Rejected(line.readings[0], reason) for line, reason in final]
         return WriteReport(stored=len(readings) - len(rejected), rejected=rejected)
+
+    def write_columns(self, series: Sequence[Series], times_ns: Sequence[int], values: Sequence[float]) -> bool:
+        """Write ordinary readings. False where some cannot be stored, or InfluxDB found fault with any: then `write` is
+        to be called with all of them, which changes nothing of those that it took."""
+        with self._writing:
+            self._check_open()
+            lines = self._encoder.columns(series, times_ns, values)
+            if lines is None:
+                return False
+            step = self._lines_per_request  # a server that takes less makes it smaller meanwhile
+            return all(self._post(lines[start : start + step]) is None for start in range(0, len(lines), step))
 
     def query(self, selection: Selection, newest_first_limit: int | None = None) -> Iterator[Reading]:
         """Readings of the selection by series and time, streamed; errors may come while they are read."""
@@ -174,15 +183,6 @@ class InfluxReadingStore:
         ]
 
     # writing
-
-    def _wrote_ordinary(self, readings: Sequence[Reading]) -> bool:
-        """Write readings that are all ordinary. False where they are not, or InfluxDB found fault with any: then they
-        are all to be written with care, which changes nothing of those that it took."""
-        lines = self._encoder.ordinary(readings)
-        if lines is None:
-            return False
-        step = self._lines_per_request  # a server that takes less makes it smaller meanwhile
-        return all(self._post(lines[start : start + step]) is None for start in range(0, len(lines), step))
 
     def _send(self, lines: Sequence[Line]) -> list[tuple[Line, str]]:
         """Write all lines, a request's worth at a time; the refused ones with the reason."""

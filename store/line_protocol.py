@@ -38,7 +38,7 @@ class Line(NamedTuple):
     readings: tuple[Reading, ...]
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a series is written: measurement and tags, and its field."""
 
     head: str
@@ -52,25 +52,22 @@ class LineEncoder:
     """
 
     def __init__(self) -> None:
-        self._places: dict[Series, _Place | str] = {}
-        self._starts: dict[Series, str] = {}
+        self._places: dict[Series, Place | str] = {}
+        self._starts = _Starts(self)
 
-    def ordinary(self, readings: Sequence[Reading]) -> list[str] | None:
-        """A line for each reading, where all of them are ordinary: storable, unflagged, not calibrated, and no two of
-        the same series and time. None where any is not; then `encode` tells which.
+    def columns(self, series: Sequence[Series], times_ns: Sequence[int], values: Sequence[float]) -> list[str] | None:
+        """A line for each ordinary reading (unflagged, not calibrated), where all can be stored and no two are of the
+        same series and time. None where any is not so; then `encode` tells which.
 
         InfluxDB joins lines of the same tags and time, so what is stored is the same.
         """
         # this runs for every reading
-        starts, lines, seen = self._starts, [], set()
-        for series, time_ns, value, quality, calibrated in readings:
-            start = starts.get(series) or self._start(series)
-            storable = start and value is not None and isfinite(value) and MIN_TIME_NS <= time_ns <= MAX_TIME_NS
-            if not storable or quality or calibrated is not None:
+        lines = []
+        for start, time_ns, value in zip(map(self._starts.__getitem__, series), times_ns, values, strict=True):
+            if not isfinite(value) or not MIN_TIME_NS <= time_ns <= MAX_TIME_NS or not start:
                 return None
-            lines.append(f"{start}{float(value)!r} {time_ns}")  # type: ignore[arg-type] - not None, as just seen
-            seen.add((start, time_ns))
-        return lines if len(seen) == len(lines) else None
+            lines.append(f"{start}{value!r} {time_ns}")
+        return lines if len(set(zip(series, times_ns, strict=True))) == len(lines) else None
 
     def encode(self, readings: Sequence[Reading]) -> tuple[list[Line], list[Rejected]]:
         """Lines in the order in which their first reading comes, and the readings that no line can carry.
@@ -83,7 +80,7 @@ class LineEncoder:
         rejected: list[Rejected] = []
         for reading in readings:
             series, time_ns, value, quality, calibrated = reading
-            place = self._places.get(series) or self._find(series)
+            place = self._places.get(series) or self.place(series)
             if isinstance(place, str):
                 rejected.append(Rejected(reading, place))
                 continue
@@ -111,24 +108,33 @@ class LineEncoder:
         """The readings of a line, each in a line of its own."""
         return [single for reading in line.readings for single in self.encode((reading,))[0]]
 
-    def _start(self, series: Series) -> str:
-        """A line up to its value; '' for a series that cannot be stored."""
-        place = self._places.get(series) or self._find(series)
-        if isinstance(place, str):
-            return ""
-        if len(self._starts) >= _CACHED_SERIES:
-            self._starts.clear()
-        start = self._starts[series] = f"{place.head} {place.field}="
-        return start
-
-    def _find(self, series: Series) -> _Place | str:
+    def place(self, series: Series) -> Place | str:
+        """Where a series is written, or why it cannot be."""
+        known = self._places.get(series)
+        if known is not None:
+            return known
         if len(self._places) >= _CACHED_SERIES:
             self._places.clear()
         place = self._places[series] = _find_place(series)
         return place
 
 
-def _find_place(series: Series) -> _Place | str:
+class _Starts(dict[Series, str]):
+    """Of each series, a line up to the value; '' where it cannot be stored."""
+
+    def __init__(self, encoder: LineEncoder) -> None:
+        super().__init__()
+        self._encoder = encoder
+
+    def __missing__(self, series: Series) -> str:
+        if len(self) >= _CACHED_SERIES:
+            self.clear()
+        place = self._encoder.place(series)
+        start = self[series] = "" if isinstance(place, str) else f"{place.head} {place.field}="
+        return start
+
+
+def _find_place(series: Series) -> Place | str:
     """Head and field of a series, or why it has none."""
     metric = METRICS.get(series.metric)
     if metric is None:
@@ -142,7 +148,7 @@ def _find_place(series: Series) -> _Place | str:
         if not is_identifier(text):
             return f"{tag} {text!r} is not an identifier"
     head = ",".join([metric.kind.value, *(f"{tag}={text}" for tag, text in tags.items())])
-    return _Place(head, field_name(series.metric, series.stat, series.period_s))
+    return Place(head, field_name(series.metric, series.stat, series.period_s))
 
 
 def _why_unstorable(reading: Reading) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -23,14 +24,36 @@ _PUSH = insert(_T)
 _OLDEST = select(_T).order_by(_T.c.id).limit(1000)
 
 
-class Parcel(NamedTuple):
+@dataclass(slots=True)
+class Parcel:
     """Readings of one commit that wait for the store. `check_store`: older than the index of identities, so the store
-    itself has to be asked whether it has them; `replayed`: what it has was counted when it first came."""
+    itself has to be asked whether it has them; `replayed`: what it has was counted when it first came.
+
+    `plain`: the readings as columns, where all of them are ordinary (unflagged, not calibrated).
+    """
 
     id: int
     check_store: bool
     replayed: bool
-    readings: list[Reading]
+    count: int
+    plain: Plain | None
+    _readings: list[Reading] | None
+
+    @property
+    def readings(self) -> list[Reading]:
+        """The readings as objects."""
+        if self._readings is None:
+            assert self.plain is not None
+            self._readings = list(map(Reading, *self.plain))
+        return self._readings
+
+
+class Plain(NamedTuple):
+    """Ordinary readings as parallel columns: series, source times (ns), values in canonical units."""
+
+    series: list[Series]
+    times_ns: Sequence[int]
+    values: Sequence[float]
 
 
 def push(connection: Connection, readings: Sequence[Reading], check_store: bool, replayed: bool = False) -> None:
@@ -56,7 +79,9 @@ def peek(connection: Connection, most_readings: int, names: SeriesNames | None =
     for row in connection.execute(_OLDEST):
         if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
             break
-        parcels.append(Parcel(row.id, row.check_store, row.replayed, readings_of(row.blob, names, connection)))
+        found = _unpacked(row.blob, names, connection)
+        plain, readings = (found, None) if isinstance(found, Plain) else (None, found)
+        parcels.append(Parcel(row.id, row.check_store, row.replayed, row.readings, plain, readings))
         total += row.readings
     return parcels
 
@@ -126,12 +151,21 @@ def decode(blob: bytes) -> list[Reading]:
 
 
 def readings_of(blob: bytes, names: SeriesNames, connection: Connection) -> list[Reading]:
-    """Readings of a parcel, in whichever of the two forms it has."""
+    """Readings of a parcel as objects."""
+    found = _unpacked(blob, names, connection)
+    return list(map(Reading, *found)) if isinstance(found, Plain) else found
+
+
+def _unpacked(blob: bytes, names: SeriesNames, connection: Connection) -> Plain | list[Reading]:
+    """What a parcel holds, in whichever of the two forms it was packed."""
     if blob.startswith(b"["):
         return decode(blob)
     columns = unpack(blob)
     known = names.of(columns.series, connection)
-    readings = list(map(Reading, map(known.__getitem__, columns.series), columns.times, columns.values))
+    plain = Plain([known[number] for number in columns.series], columns.times, columns.values)
+    if not any(odd.quality or odd.calibrated is not None for odd in columns.odd.values()):
+        return plain
+    readings = list(map(Reading, *plain))
     for place, odd in columns.odd.items():
         readings[place] = readings[place]._replace(quality=odd.quality, calibrated=odd.calibrated)
     return readings

@@ -14,7 +14,7 @@ from greenmine.core.account import Account
 from greenmine.core.clock import Clock
 from greenmine.core.errors import StoreUnavailable
 from greenmine.core.reading import Reading, Series
-from greenmine.core.reading_store import ReadingStore, Rejected, Selection
+from greenmine.core.reading_store import ReadingStore, Rejected, Selection, TakesColumns
 from greenmine.store import outbox, schema
 from greenmine.store.state import StateDb, add_to_account
 
@@ -126,16 +126,29 @@ class StoreWriter:
         return -delta.pending
 
     def _deliver(self, parcels: list[outbox.Parcel]) -> int:
-        readings = [reading for parcel in parcels for reading in parcel.readings]
-        rejected = self._store.write(readings).rejected
-        stored = len(readings) - len(rejected)
+        count = sum(parcel.count for parcel in parcels)
+        rejected = self._write(parcels)
+        stored = count - len(rejected)
         with self._state.writing() as connection:
             outbox.remove(connection, parcels)
-            add_to_account(connection, Account(stored=stored, pending=-len(readings), dead=len(rejected)))
+            add_to_account(connection, Account(stored=stored, pending=-count, dead=len(rejected)))
             if rejected:
                 connection.execute(insert(schema.dead_letter), [self._dead(one) for one in rejected])
         self.written += stored
-        return len(readings)
+        return count
+
+    def _write(self, parcels: list[outbox.Parcel]) -> list[Rejected]:
+        """Write parcels; the readings that the store refuses for good."""
+        careful = parcels
+        if isinstance(self._store, TakesColumns):
+            plain = [parcel.plain for parcel in parcels if parcel.plain is not None]
+            series = [one for columns in plain for one in columns.series]
+            times_ns = [one for columns in plain for one in columns.times_ns]
+            values = [one for columns in plain for one in columns.values]
+            if plain and self._store.write_columns(series, times_ns, values):
+                careful = [parcel for parcel in parcels if parcel.plain is None]
+        readings = [reading for parcel in careful for reading in parcel.readings]
+        return self._store.write(readings).rejected if readings else []
 
     def _kept(self, readings: Iterable[Reading]) -> dict[tuple[Series, int], float | None]:
         """Values that the store has at, and between, the times of these readings."""

@@ -336,7 +336,7 @@ def test_what_an_installer_sees_has_no_password() -> None:
         seen: list[Any] = []
         here.pipeline.subscribe(seen.extend)
         here.batch(tcp(frame("a34002-Rtd=1")))
-        (shown,) = [change.body for change in seen if change.kind == "message"]
+        (shown,) = [change.what for change in seen if change.kind == "message"]
         assert "123456" not in str(shown)
         assert shown["readings"][0]["value"] == 1.0
         assert (shown["mine"], shown["device"]) == (MINE, "logger")

@@ -301,9 +301,43 @@ def sealed(data: str, key: str = KEY) -> bytes:
 
 
 def secrets(reference: str) -> str:
-    if reference != "secret:station-key":
+    found = {"secret:station-key": KEY, "secret:station-password": "123456", "secret:other": "654321"}
+    if reference not in found:
         raise ConfigError("no such file")
-    return KEY
+    return found[reference]
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [("secret:station-password", []), ("secret:other", ["auth"]), ("secret:lost", ["auth"]), (None, [])],
+)
+def test_the_password_over_mqtt_is_the_registered_one(reference: str | None, expected: list[str]) -> None:
+    with SPARE.state() as state:
+        here = Scene(state)
+        here.pipeline = Pipeline(here.reader, state, secrets)
+        here.batch(service("start"))
+        more = {} if reference is None else {"hj212": {"password": reference}}
+        here.batch(activation(mine(station(**more))))
+        here.batch(mqtt(frame("a34002-Rtd=1")))
+        # What came from the listener was checked there, and a replay cannot decide it differently.
+        here.batch(tcp(frame("a34002-Rtd=2", at="20261122160100")))
+        assert words(here) == expected
+        assert [value for *_, value, _ in stored(here)] == ([2.0] if expected else [1.0, 2.0])
+        assert "654321" not in str(here.rows("dead_letter"))
+
+
+def test_a_password_that_is_put_right_lets_dead_letters_in() -> None:
+    with SPARE.state() as state:
+        here = Scene(state)
+        here.pipeline = Pipeline(here.reader, state, secrets)
+        here.pipeline.on_results(here.answers.update)
+        here.batch(service("start"))
+        here.batch(activation(mine(station(hj212={"password": "secret:other"}))), mqtt(frame("a34002-Rtd=1")))
+        assert words(here) == ["auth"]
+        here.wait(60).batch(activation(mine(station(hj212={"password": "secret:station-password"}))))
+        ids = [row["record_id"] for row in here.rows("dead_letter")]
+        assert here.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": ids}).detail["stored"] == 1
+        assert balances(here.account)
 
 
 @pytest.mark.parametrize(

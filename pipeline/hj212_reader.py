@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from greenmine.core.errors import ConfigError, DecodeRefused
+from greenmine.core.errors import ConfigError, DecodeRefused, UnknownAddress
 from greenmine.core.metric import METRICS
 from greenmine.core.quality import flag_names
-from greenmine.ingest.decode_hj212 import MINUTE_S, decode_segment
+from greenmine.ingest.decode_hj212 import MINUTE_S, decode_hj212, decode_segment
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_frame import Damage, Frame, scan_payload
 from greenmine.ingest.hj212_packets import MAX_AGE_NS, Assembly, PacketKey, Part, given_up, key_of, with_part
@@ -94,7 +95,12 @@ class Hj212Reader:
         if topic.kind is not TopicKind.HJ212_TCP:
             return Sender(topic.mine, topic.device, "")
         mn = stored.record.source.split("/")[1]
-        return Sender(*self._state.registry.device_at("mn", mn), mn)
+        try:
+            return Sender(*self._state.registry.device_at("mn", mn), mn)
+        except UnknownAddress as unknown:
+            with suppress(DecodeRefused):
+                unknown.items = decode_hj212(stored.record.payload).items
+            raise
 
     def _segment(self, one: Frame | Damage, sender: Sender) -> tuple[Segment, str]:
         """A frame's segment in plain text, and the device that its MN is."""

@@ -15,7 +15,7 @@ from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit, doubted
 from greenmine.ingest.decode_json import MAX_PERIOD_S
 from greenmine.ingest.decoded import Decoded, Item
-from greenmine.ingest.hj212_segment import redacted
+from greenmine.ingest.hj212_segment import shown_payload
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.sparkplug import sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
@@ -321,9 +321,7 @@ def _seen_message(
         "notes": decoded.notes,
         "topic": record.source,
         "client": record.client,
-        "payload": (redacted(record.payload) if "hj212" in format_ else record.payload)[:2000].decode(
-            "utf-8", "replace"
-        ),
+        "payload": shown_payload(record.source, record.payload[:2000]).decode("utf-8", "replace"),
         "readings": [
             {
                 **one.reading.series._asdict(),

@@ -21,6 +21,7 @@ from greenmine.core.waiting import (
     WaitingValue,
 )
 from greenmine.ingest.decoded import Item
+from greenmine.ingest.hj212_segment import shown_payload
 from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.state import JudgeState
@@ -87,7 +88,7 @@ class WaitingList:
             1 if before is None else before.messages + 1,
             stored.id,
             _values(items) or (() if before is None else before.values),
-            stored.record.payload[: 4 * LONGEST_SAMPLE].decode("utf-8", "replace")[:LONGEST_SAMPLE],
+            _sample(stored),
         )
         waiting[key] = fx.waiting[key] = device
 
@@ -100,6 +101,11 @@ class WaitingList:
         fx.waiting[key] = None
         self._state.waiting_evicted += 1
         fx.waiting_evicted = self._state.waiting_evicted
+
+
+def _sample(stored: StoredRecord) -> str:
+    shown = shown_payload(stored.record.source, stored.record.payload[: 4 * LONGEST_SAMPLE])
+    return shown.decode("utf-8", "replace")[:LONGEST_SAMPLE]
 
 
 def _values(items: Iterable[Item]) -> tuple[WaitingValue, ...]:

@@ -375,3 +375,16 @@ def test_what_an_installer_sees_has_no_password() -> None:
         assert shown["readings"][0]["value"] == 1.0
         assert (shown["mine"], shown["device"]) == (MINE, "logger")
     assert START_NS % NS == 0
+
+
+def test_a_station_that_nobody_registered_waits_with_its_values_and_without_its_password() -> None:
+    with scene(mine(station("other", CHILD_MN))) as here:
+        here.batch(tcp(frame("a34002-Rtd=81.3,q9-Rtd=2")), mqtt(frame("a34002-Rtd=1"), device="stranger"))
+        assert words(here) == ["unknown_address", "mn"]
+        known, own = sorted(here.pipeline.judge.state.waiting.values(), key=lambda one: one.network)
+        assert (known.network, known.address) == ("mn", MN)
+        assert [(one.name, one.value) for one in known.values] == [("pm10", 81.3), ("q9", 2.0)]
+        assert (own.network, own.address) == ("mqtt", f"{MINE}/stranger")
+        for one in (known, own):
+            assert "123456" not in one.sample
+            assert "PW=***;" in one.sample

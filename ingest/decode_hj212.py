@@ -13,6 +13,7 @@ whole day or a part of it: they are not the metric in another statistic, so they
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from greenmine.core.errors import DecodeRefused
@@ -21,6 +22,7 @@ from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_factors import factor_of, rank_of
 from greenmine.ingest.hj212_fields import Group, Value, split_fields, to_number
 from greenmine.ingest.hj212_frame import Damage, scan_payload
+from greenmine.ingest.hj212_packets import Assembly, PacketKey, Part, key_of, with_part
 from greenmine.ingest.hj212_segment import DAY, HOUR, MINUTE, REAL_TIME, Segment, parse_segment
 
 MINUTE_S = 60
@@ -53,14 +55,17 @@ _KINDS = {
 
 def decode_hj212(payload: bytes, minute_s: int = MINUTE_S) -> Decoded:
     """Decode frames that stand back to back. `Item.device` is the MN, `Item.unit` None; `minute_s` is the period of
-    minute data (CN 2051), which a frame does not say.
+    minute data (CN 2051), which a frame does not say. Data in packets are read where all of them are in the payload.
 
     Raises:
         DecodeRefused: `empty`. All else that is wrong is in `Decoded.refused`: `header length crc` of what is no frame,
-            the words of `parse_segment`, `sm4_key` and `packet` of what needs more than the payload, and
+            the words of `parse_segment`, `sm4_key` of what needs a key, `packet` of a packet without the others,
+            `qn_reuse` of a value that another frame of the same QN contradicts, and
             `data_time field number flag duplicate_key` of values.
     """
     decoded = Decoded()
+    held: dict[PacketKey, Assembly] = {}
+    known: dict[tuple[str, Item], float | None] = {}
     for one in scan_payload(payload):
         try:
             if isinstance(one, Damage):
@@ -68,12 +73,46 @@ def decode_hj212(payload: bytes, minute_s: int = MINUTE_S) -> Decoded:
             if one.unproved_crc is not None:
                 raise DecodeRefused("sm4_key", "CP is encrypted, and there is no key")
             segment = parse_segment(one.segment)
-            if segment.packets:
-                raise DecodeRefused("packet", f"packet {segment.packet_no} of {segment.packets} without the others")
-            decode_segment(segment, decoded, minute_s)
+            whole = _whole(segment, held) if segment.packets else segment
+            if whole is not None:
+                said = Decoded()
+                decode_segment(whole, said, minute_s)
+                _add_consistent(whole, said, known, decoded)
         except DecodeRefused as refused:
             decoded.refused.append(RefusedItem(refused.word, refused.detail))
+    for key, assembly in held.items():
+        if not assembly.is_whole:
+            decoded.refused += [
+                RefusedItem("packet", f"packet {number} of {assembly.packets} without the others (QN {key.qn})")
+                for number in sorted(assembly.parts)
+            ]
     return decoded
+
+
+def _whole(segment: Segment, held: dict[PacketKey, Assembly]) -> Segment | None:
+    """The segment with the data of all its packets, at the one that makes them whole; None at the others."""
+    key = key_of(segment)
+    before = held.get(key)
+    assembly = held[key] = with_part(before, segment, Part(0, "", "", segment.cp), 0)
+    if assembly is before or not assembly.is_whole:
+        return None
+    return replace(segment, cp=assembly.joined())
+
+
+def _add_consistent(
+    segment: Segment, said: Decoded, known: dict[tuple[str, Item], float | None], decoded: Decoded
+) -> None:
+    """Add what a segment said, but not what contradicts another one of its QN: that is sent once for each piece of
+    data, and again only with the same."""
+    decoded.refused += said.refused
+    decoded.notes += said.notes
+    for item in said.items:
+        identity = f"{segment.qn} {segment.cn}", item._replace(value=None, quality=0)
+        if segment.qn and known.setdefault(identity, item.value) != item.value:
+            detail = f"{item.metric} is {item.value:.15g}, and another frame of QN {segment.qn} has another value"
+            decoded.refused.append(RefusedItem("qn_reuse", detail))
+        else:
+            decoded.items.append(item)
 
 
 def decode_segment(segment: Segment, decoded: Decoded, minute_s: int = MINUTE_S) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from greenmine.core.errors import DecodeRefused, UnknownAddress
 from greenmine.core.reading import Series
 from greenmine.policy.codec import Codec
+from greenmine.policy.hj212 import Hj212Settings
 from greenmine.policy.model import Device, MetricSetting, Policy
 
 
@@ -31,8 +32,8 @@ class Registry:
     Device EUIs are in lower case."""
     codecs: Mapping[tuple[str, str], Codec] = field(default_factory=dict)
     """How the values of devices that do not speak our own format become ours, by (mine, device)."""
-    sm4_keys: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """References to the keys with which HJ 212 stations encrypt their data, by (mine, device)."""
+    stations: Mapping[tuple[str, str], Hj212Settings] = field(default_factory=dict)
+    """References to the passwords and keys of stations that speak HJ 212, by (mine, device)."""
 
     @cached_property
     def edge_nodes(self) -> frozenset[str]:
@@ -62,7 +63,7 @@ class Registry:
         ahead: dict[str, int] = {}
         addresses: dict[tuple[str, str], tuple[str, str] | None] = {}
         codecs: dict[tuple[str, str], Codec] = {}
-        sm4_keys: dict[tuple[str, str], str] = {}
+        stations: dict[tuple[str, str], Hj212Settings] = {}
         for policy in policies:
             mine = policy.mine.id
             ahead[mine] = policy.quality.max_ahead * 1_000_000_000
@@ -73,14 +74,14 @@ class Registry:
                 devices[mine, device.id] = DeviceEntry(device.gateway, settings.get(device.id, {}))
                 if device.codec is not None:
                     codecs[mine, device.id] = policy.codecs[device.codec]
-                if device.hj212 is not None and device.hj212.sm4_key is not None:
-                    sm4_keys[mine, device.id] = device.hj212.sm4_key
+                if device.hj212 is not None:
+                    stations[mine, device.id] = device.hj212
                 for address in _addresses(device):
                     addresses[address] = None if address in addresses else (mine, device.id)
         for approved, named in (approvals or {}).items():
             if named in devices:
                 addresses.setdefault(approved, named)
-        return cls(devices, ahead, addresses, codecs, sm4_keys)
+        return cls(devices, ahead, addresses, codecs, stations)
 
     def setting(self, series: Series) -> MetricSetting | None:
         """How a series is registered, or None."""

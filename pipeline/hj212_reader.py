@@ -1,19 +1,22 @@
 """From a journalled message of HJ 212 to the readings of our devices: MN, key, packets, periods.
 
-Over MQTT the topic says who speaks, and every frame's MN has to be its own or of a device behind it. From the listener
-the MN itself says it; it has checked the password, and marks what it denied.
+Over MQTT the topic says who speaks, and every frame's MN has to be its own or of a device behind it; its password has
+to fit where the policy names one. From the listener the MN itself says who speaks; it has checked the password, and
+marks what it denied. Passwords and keys are inputs beside the journal: a replay without them refuses what needs them.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from greenmine.core.errors import ConfigError, DecodeRefused
+from greenmine.core.errors import ConfigError, DecodeRefused, UnknownAddress
 from greenmine.core.metric import METRICS
 from greenmine.core.quality import flag_names
-from greenmine.ingest.decode_hj212 import MINUTE_S, decode_segment
+from greenmine.ingest.decode_hj212 import MINUTE_S, decode_hj212, decode_segment
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_frame import Damage, Frame, scan_payload
 from greenmine.ingest.hj212_gate import NOBODY, SOURCE
@@ -25,8 +28,10 @@ from greenmine.ingest.topic import Topic, TopicKind
 from greenmine.pipeline.effects import DeadLetter, Effects
 from greenmine.pipeline.hours import Hours
 from greenmine.pipeline.state import JudgeState, Past
+from greenmine.policy.hj212 import Hj212Settings
 
 Secrets = Callable[[str], str]
+_NO_SETTINGS = Hj212Settings()
 MINUTE_PERIODS_S = frozenset(minutes * 60 for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
 """HJ 212-2017 table 7: what the interval of minute data may be."""
 
@@ -52,6 +57,8 @@ class Hj212Reader:
         self._past = past
         self._secrets = secrets
         self._hours = Hours(state)
+        self._known_secrets: dict[str, str] = {}
+        self._generation = -1
 
     def read(
         self, topic: Topic, stored: StoredRecord, batch: Batch, fx: Effects, live: bool
@@ -62,7 +69,7 @@ class Hj212Reader:
             DecodeRefused: `empty`, `timeout` (the listener waited for the rest), `unknown_address`,
                 `ambiguous_address`; `header length crc` of what the listener found to be no frame, `mn` of one that
                 names nobody. All else stands in `Decoded.refused`: the decoder's words, `mn` (not the sender's),
-                `sm4_key`, `packet`, `unknown_factor`.
+                `auth` (not the registered password, or that cannot be had), `sm4_key`, `packet`, `unknown_factor`.
         """
         if stored.record.flags & RecordFlag.UNFINISHED:
             raise DecodeRefused("timeout", "the rest of the frame did not come in time")
@@ -94,7 +101,12 @@ class Hj212Reader:
         if topic.kind is not TopicKind.HJ212_TCP:
             return Sender(topic.mine, topic.device, "")
         mn = stored.record.source.split("/")[1]
-        return Sender(*self._state.registry.device_at("mn", mn), mn)
+        try:
+            return Sender(*self._state.registry.device_at("mn", mn), mn)
+        except UnknownAddress as unknown:
+            with suppress(DecodeRefused):
+                unknown.items = decode_hj212(stored.record.payload).items
+            raise
 
     def _segment(self, one: Frame | Damage, sender: Sender) -> tuple[Segment, str]:
         """A frame's segment in plain text, and the device that its MN is."""
@@ -102,16 +114,36 @@ class Hj212Reader:
             raise DecodeRefused(one.word, one.detail)
         segment = parse_segment(one.segment)
         device = self._device(segment.mn, sender)
+        settings = self._state.registry.stations.get((sender.mine, device), _NO_SETTINGS)
+        if settings.password is not None and not sender.mn:
+            self._check_password(segment, device, settings.password)
         if not is_encrypted(segment.cp):
             return segment, device
-        reference = self._state.registry.sm4_keys.get((sender.mine, device))
-        if reference is None:
+        if settings.sm4_key is None:
             raise DecodeRefused("sm4_key", f"the data are encrypted, and the policy names no key of {device}")
         try:
-            key = to_key(self._secrets(reference))
+            key = to_key(self._secret(settings.sm4_key))
         except (ConfigError, ValueError) as error:
             raise DecodeRefused("sm4_key", f"the key of {device} cannot be used: {error}") from error
         return parse_segment(plain_segment(one, key)), device
+
+    def _check_password(self, segment: Segment, device: str, reference: str) -> None:
+        try:
+            password = self._secret(reference)
+        except ConfigError as error:
+            raise DecodeRefused("auth", f"the password of {device} cannot be had: {error}") from error
+        if not hmac.compare_digest(password.encode(), segment.password.encode()):
+            raise DecodeRefused("auth", f"the password is not that of {device}")
+
+    def _secret(self, reference: str) -> str:
+        """What a reference stands for; looked up once for each set of policies, and again as long as it is missing."""
+        if self._generation != self._state.generation:
+            self._generation = self._state.generation
+            self._known_secrets.clear()
+        known = self._known_secrets.get(reference)
+        if known is None:
+            known = self._known_secrets[reference] = self._secrets(reference)
+        return known
 
     def _device(self, mn: str, sender: Sender) -> str:
         registry = self._state.registry

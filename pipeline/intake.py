@@ -15,7 +15,7 @@ from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit, doubted
 from greenmine.ingest.decode_json import MAX_PERIOD_S
 from greenmine.ingest.decoded import Decoded, Item
-from greenmine.ingest.hj212_segment import redacted
+from greenmine.ingest.hj212_segment import shown_payload
 from greenmine.ingest.raw_text import raw_text
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
 from greenmine.ingest.sparkplug import sparkplug_topic
@@ -380,7 +380,7 @@ def _seen_message(
         "notes": decoded.notes,
         "topic": record.source,
         "client": record.client,
-        "payload": raw_text(redacted(record.payload) if "hj212" in format_ else record.payload, SHOWN_PAYLOAD),
+        "payload": raw_text(shown_payload(record.source, record.payload), SHOWN_PAYLOAD),
         "readings": [
             {
                 **one.reading.series._asdict(),

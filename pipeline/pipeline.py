@@ -34,7 +34,7 @@ ResultListener = Callable[[dict[str, ActResult | GreenmineError]], None]
 
 
 class Pipeline:
-    """Judges a journal into a state. `secrets` resolves references to the keys of stations that encrypt.
+    """Judges a journal into a state. `secrets` resolves references to passwords and keys of HJ 212 stations.
 
     Raises:
         Corrupt: the state's cursor is beyond the journal's end (the journal lost data or is another one).

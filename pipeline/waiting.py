@@ -21,7 +21,7 @@ from greenmine.core.waiting import (
     WaitingValue,
 )
 from greenmine.ingest.decoded import Item
-from greenmine.ingest.hj212_segment import redacted
+from greenmine.ingest.hj212_segment import shown_payload
 from greenmine.ingest.raw_text import raw_text
 from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.pipeline.effects import Effects
@@ -89,7 +89,7 @@ class WaitingList:
             1 if before is None else before.messages + 1,
             stored.id,
             _values(items) or (() if before is None else before.values),
-            raw_text(redacted(stored.record.payload), LONGEST_SAMPLE),
+            raw_text(shown_payload(stored.record.source, stored.record.payload), LONGEST_SAMPLE),
         )
         waiting[key] = fx.waiting[key] = device
 

@@ -51,7 +51,7 @@ DESCRIPTIONS: dict[str, str] = {
     "Device.address": "How other networks name the device.",
     "Device.codec": "The mapping in `codecs` that its values are read with, where it does not speak our own format.",
     "Device.hj212": "Password and key of a station that speaks HJ 212.",
-    "Hj212Settings.password": "The password (PW) of its frames, as `secret:NAME`; its listener refuses any other.",
+    "Hj212Settings.password": "The password (PW) of its frames, as `secret:NAME`; any other is refused.",
     "Hj212Settings.sm4_key": "Key with which it encrypts data (HJ 212-2025), as `secret:NAME`: 32 hexadecimal digits.",
     "Device.gateway": "The device that publishes for this one.",
     "Device.position": "Longitude and latitude in degrees, WGS 84.",

@@ -15,6 +15,7 @@ from greenmine.core.errors import Corrupt
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import Batch
 from greenmine.pipeline import commit
+from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.store import alerts, outbox
 from greenmine.store.state import StateDb, get_meta
@@ -47,8 +48,9 @@ class Comparison(NamedTuple):
     whole: bool
 
 
-def replay(journal: Path, until: int | None = None) -> list[Row]:
-    """The transitions that follow from a journal, up to its batch number `until` (None: to its end).
+def replay(journal: Path, until: int | None = None, secrets: Secrets = no_secrets) -> list[Row]:
+    """The transitions that follow from a journal, up to its batch number `until` (None: to its end). `secrets` are
+    those of stations that encrypt or have a password; without them their messages are dead letters.
 
     Raises:
         StoreUnavailable: the journal cannot be read.
@@ -57,7 +59,7 @@ def replay(journal: Path, until: int | None = None) -> list[Row]:
     reader = _JournalUntil(journal, until)
     state = StateDb(None)
     try:
-        pipeline = Pipeline(reader, state)
+        pipeline = Pipeline(reader, state, secrets)
         pipeline.subscribe_commits(lambda stored, _: _drop_parcels(state) if stored else None)
         pipeline.run_available()
         with state.reading() as connection:
@@ -67,8 +69,9 @@ def replay(journal: Path, until: int | None = None) -> list[Row]:
         reader.close()
 
 
-def compare(journal: Path, state: StateDb) -> Comparison:
-    """Replay a journal as far as the state has judged it, and name the first transition that differs.
+def compare(journal: Path, state: StateDb, secrets: Secrets = no_secrets) -> Comparison:
+    """Replay a journal as far as the state has judged it, and name the first transition that differs; `secrets` as for
+    `replay`.
 
     Raises:
         StoreUnavailable: the journal cannot be read.
@@ -80,7 +83,7 @@ def compare(journal: Path, state: StateDb) -> Comparison:
     first, last = _extent(journal)
     if cursor > last:
         raise Corrupt(f"the state has judged batch {cursor}, but the journal {journal} ends at {last}")
-    replayed = replay(journal, cursor)
+    replayed = replay(journal, cursor, secrets)
     return Comparison(len(recorded), len(replayed), _first_difference(recorded, replayed), first <= 1)
 
 

@@ -311,9 +311,43 @@ def sealed(data: str, key: str = KEY) -> bytes:
 
 
 def secrets(reference: str) -> str:
-    if reference != "secret:station-key":
+    found = {"secret:station-key": KEY, "secret:station-password": "123456", "secret:other": "654321"}
+    if reference not in found:
         raise ConfigError("no such file")
-    return KEY
+    return found[reference]
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [("secret:station-password", []), ("secret:other", ["auth"]), ("secret:lost", ["auth"]), (None, [])],
+)
+def test_the_password_over_mqtt_is_the_registered_one(reference: str | None, expected: list[str]) -> None:
+    with SPARE.state() as state:
+        here = Scene(state)
+        here.pipeline = Pipeline(here.reader, state, secrets)
+        here.batch(service("start"))
+        more = {} if reference is None else {"hj212": {"password": reference}}
+        here.batch(activation(mine(station(**more))))
+        here.batch(mqtt(frame("a34002-Rtd=1")))
+        # What came from the listener was checked there, and a replay cannot decide it differently.
+        here.batch(tcp(frame("a34002-Rtd=2", at="20261122160100")))
+        assert words(here) == expected
+        assert [value for *_, value, _ in stored(here)] == ([2.0] if expected else [1.0, 2.0])
+        assert "654321" not in str(here.rows("dead_letter"))
+
+
+def test_a_password_that_is_put_right_lets_dead_letters_in() -> None:
+    with SPARE.state() as state:
+        here = Scene(state)
+        here.pipeline = Pipeline(here.reader, state, secrets)
+        here.pipeline.on_results(here.answers.update)
+        here.batch(service("start"))
+        here.batch(activation(mine(station(hj212={"password": "secret:other"}))), mqtt(frame("a34002-Rtd=1")))
+        assert words(here) == ["auth"]
+        here.wait(60).batch(activation(mine(station(hj212={"password": "secret:station-password"}))))
+        ids = [row["record_id"] for row in here.rows("dead_letter")]
+        assert here.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": ids}).detail["stored"] == 1
+        assert balances(here.account)
 
 
 @pytest.mark.parametrize(
@@ -351,3 +385,16 @@ def test_what_an_installer_sees_has_no_password() -> None:
         assert shown["readings"][0]["value"] == 1.0
         assert (shown["mine"], shown["device"]) == (MINE, "logger")
     assert START_NS % NS == 0
+
+
+def test_a_station_that_nobody_registered_waits_with_its_values_and_without_its_password() -> None:
+    with scene(mine(station("other", CHILD_MN))) as here:
+        here.batch(tcp(frame("a34002-Rtd=81.3,q9-Rtd=2")), mqtt(frame("a34002-Rtd=1"), device="stranger"))
+        assert words(here) == ["unknown_address", "mn"]
+        known, own = sorted(here.pipeline.judge.state.waiting.values(), key=lambda one: one.network)
+        assert (known.network, known.address) == ("mn", MN)
+        assert [(one.name, one.value) for one in known.values] == [("pm10", 81.3), ("q9", 2.0)]
+        assert (own.network, own.address) == ("mqtt", f"{MINE}/stranger")
+        for one in (known, own):
+            assert "123456" not in one.sample
+            assert "PW=***;" in one.sample

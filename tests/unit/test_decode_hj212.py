@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ FRAMES = ROOT.parent / "shared" / "hj212_frames.json"
 MN = "010000A8900016F000169DC0"
 WORDS = {
     "header", "length", "crc", "cp", "qn", "cn", "auth", "mn", "packet", "field", "data_time", "number", "flag",
-    "duplicate_key", "sm4_key",
+    "duplicate_key", "sm4_key", "qn_reuse",
 }  # fmt: skip
 SAMPLE = (
     b"##0101QN=20160801085857223;ST=32;CN=1062;PW=100000;MN=010000A8900016F000169DC0;Flag=5;"
@@ -156,6 +157,8 @@ BAD = {
     "hj-13": (frame(at("a34002-Rtd=1"))[:-2] + frame(at("a34004-Rtd=1")), ["pm10", "pm25"]),
     "hj-18": (frame(at("a34002-Rtd=1"), qn="QN=20260230000000000"), ["qn"]),
     "hj-19": (frame(at("a34002-Rtd=1"), qn="QN=2026010100000000"), ["qn"]),
+    "hj-21": (frame(at("a34002-Rtd=1")) * 2, ["pm10", "pm10"]),
+    "hj-22": (frame(at("a34002-Rtd=1")) + frame(at("a34002-Rtd=2;a34004-Rtd=3")), ["pm10", "pm25", "qn_reuse"]),
     "hj-24": (frame(at("a34002-Rtd=1"), cn="9999"), ["cn"]),
     "hj-27": (frame(at("a34002-Rtd=1"), pw=None), ["auth"]),
     "hj-30": (frame(at("a34002-Rtd=1"), mn="0" * 25), ["mn"]),
@@ -228,6 +231,32 @@ def test_what_a_frame_becomes(payload: bytes, expected: list[str]) -> None:
 def test_a_bad_frame_costs_no_other() -> None:
     good = frame(at("a34002-Rtd=1"))
     assert outcome(good + SAMPLE.replace(b"1C80", b"0759") + b"xx" + good) == ["pm10", "pm10", "crc"]
+
+
+def test_packets_of_one_payload_are_put_together() -> None:
+    parts = ["DataTime=20260401080000;a34002-Rtd=1,a34002-Fl", "ag=T;a34004-Rtd=2", "a34001-Rtd=3"]
+    sent = [frame(part, flag="Flag=7", PNUM=3, PNO=number) for number, part in enumerate(parts, 1)]
+    for order in itertools.permutations(sent):
+        decoded = decode_hj212(b"".join(order))
+        assert [(i.metric, i.value, i.quality) for i in decoded.items] == [
+            ("pm10", 1.0, Quality.RANGE), ("pm25", 2.0, 0), ("tsp", 3.0, 0),
+        ]  # fmt: skip
+        assert decoded.refused == []
+    assert outcome(sent[0] + sent[2]) == ["packet", "packet"]
+    assert outcome(b"".join(sent) + sent[1]) == ["pm10", "pm25", "tsp"]
+    assert outcome(sent[0] + frame(parts[1], flag="Flag=7", PNUM=3, PNO=1)) == ["packet", "packet"]
+    assert outcome(frame(parts[0], qn=None, flag="Flag=7", PNUM=3, PNO=1)) == ["packet"]
+
+
+def test_a_contradiction_needs_the_same_qn_command_and_time() -> None:
+    first = frame(at("a34002-Rtd=1"))
+    for other in (
+        frame(at("a34002-Rtd=2"), qn="QN=20260401080000002"),
+        frame(at("a34002-Rtd=2"), qn=None),
+        frame("DataTime=20260401080100;a34002-Rtd=2"),
+        frame(at("a34002-Rtd=2"), mn="OTHER"),
+    ):
+        assert outcome(first + other) == ["pm10", "pm10"]
 
 
 def test_no_password_is_shown() -> None:

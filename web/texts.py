@@ -13,6 +13,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "nav.language": ("English", "中文"),
     "nav.main": ("主导航", "Main"),
     "nav.mine": ("本矿页面", "Pages of this mine"),
+    "nav.device": ("本设备页面", "Pages of this device"),
     "nav.skip": ("跳到正文", "Skip to content"),
     "role.admin": ("管理员", "admin"),
     "role.operator": ("值班员", "operator"),

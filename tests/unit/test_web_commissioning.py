@@ -91,6 +91,7 @@ def test_who_only_looks_does_not_see_raw_messages(site: RunningSite) -> None:
 
 def test_the_mine_s_page_leads_there(installer: httpx.Client) -> None:
     assert f'href="{PATH}"' in installer.get("/mines/demo-pit").text
+    assert f'href="{PATH}?device=dust-n1"' in installer.get("/mines/demo-pit/devices/dust-n1").text
 
 
 def test_programs_are_told_what_is_registered(installer: httpx.Client) -> None:

@@ -362,6 +362,9 @@ class Service:
             yield "gauge", "greenmine_mqtt_clients", "Clients of the embedded broker.", self.broker.connections
             yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
         if self.subscriber is not None:
+            yield "counter", "greenmine_mqtt_canaries", "Own messages that came back.", self.subscriber.canaries_back
+            missing = self.subscriber.canaries_missing
+            yield "counter", "greenmine_mqtt_canaries_missing", "Own messages that did not come back.", missing
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
         yield from self.hj212.values()
         yield from self.relay.values()
@@ -437,7 +440,10 @@ class Service:
         assert mqtt.url is not None
         password = self._secrets.resolve(mqtt.password)
         url, ca_file = BrokerUrl.parse(mqtt.url), str(mqtt.ca_file) if mqtt.ca_file else None
-        self.subscriber = Subscriber(url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics())
+        certificate = (str(mqtt.cert_file), str(mqtt.key_file)) if mqtt.cert_file and mqtt.key_file else None
+        self.subscriber = Subscriber(
+            url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics(), certificate
+        )
         self.subscriber.start()
 
     def _topics(self) -> list[str]:

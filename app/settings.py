@@ -55,7 +55,8 @@ class MqttSettings(_Part):
     """`embedded` runs a broker in this process; `external` connects to `url` as `user`.
 
     `topics` are what is subscribed to there; by default our own tree, and those of other networks that policies name
-    addresses of. `accounts_dir`: where `devices provision` also writes mosquitto's password and ACL files.
+    addresses of. `cert_file` and `key_file`: our own certificate, where the broker asks for one. `accounts_dir`: where
+    `devices provision` also writes mosquitto's password and ACL files.
     """
 
     mode: Literal["embedded", "external"] = "embedded"
@@ -65,6 +66,8 @@ class MqttSettings(_Part):
     user: str = "greenmine-ingest"
     password: SecretReference = "secret:mqtt-ingest"  # noqa: S105 - a reference
     ca_file: UserPath | None = None
+    cert_file: UserPath | None = None
+    key_file: UserPath | None = None
     topics: list[str] | None = Field(default=None, min_length=1)
     accounts_dir: UserPath | None = None
 
@@ -72,6 +75,8 @@ class MqttSettings(_Part):
     def _external_has_url(self) -> MqttSettings:
         if self.mode == "external" and not self.url:
             raise ValueError("mode external needs url, e.g. mqtts://broker:8883")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
         return self
 
 

@@ -8,6 +8,8 @@ reconnect; so when the queue was full, the connection is given up once there is 
 
 from __future__ import annotations
 
+import random
+import secrets
 import socket
 import ssl
 import threading
@@ -35,6 +37,9 @@ KEPT_BYTES = 256 * 1024 + 1
 KEEPALIVE_S = 30
 RECONNECT_FIRST_S = 1
 RECONNECT_LONGEST_S = 30
+CANARY_TOPIC = "mines/canary/ingest/down"
+"""Within the tree that the account may write and read, and of a kind that is no reading."""
+CANARY_EVERY_S = 30.0
 PUBLISH_TIMEOUT_S = 5.0
 
 
@@ -73,7 +78,12 @@ class _Token(NamedTuple):
 
 class Subscriber:
     """Brings messages from a broker into the journal. `on_link` is told True when subscribed and False when the
-    connection is lost, on paho's thread."""
+    connection is lost, on paho's thread.
+
+    A granted subscription proves nothing: a broker that lost it, or a half-open connection, brings no message and no
+    error. So a canary of our own goes out every 30 s, and where it has not come back by the next, the connection is
+    given up and made anew. It is not journalled.
+    """
 
     def __init__(
         self,
@@ -84,7 +94,9 @@ class Subscriber:
         on_link: Callable[[bool], None],
         ca_file: str | None = None,
         topics: Sequence[str] = TOPICS,
+        certificate: tuple[str, str] | None = None,
     ) -> None:
+        """`certificate`: files of our certificate and its key, where the broker asks for one."""
         self._url = url
         self._writer = writer
         self._on_link = on_link
@@ -93,6 +105,11 @@ class Subscriber:
         self._generation = 0
         self._stopping = False
         self._has_subscribed = False
+        self._ended = threading.Event()
+        self._canary = threading.Thread(target=self._send_canaries, name="mqtt-canary", daemon=True)
+        self._canary_out: bytes | None = None
+        self.canaries_back = 0
+        self.canaries_missing = 0
         self.connected = False
         self.refusal: str | None = None
         self.received = 0
@@ -109,8 +126,15 @@ class Subscriber:
         if url.tls:
             context = ssl.create_default_context(cafile=ca_file)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if certificate is not None:
+                try:
+                    context.load_cert_chain(*certificate)
+                except (OSError, ssl.SSLError) as error:
+                    raise ConfigError(f"the certificate {certificate[0]} or its key cannot be used: {error}") from error
             self._client.tls_set_context(context)
-        self._client.reconnect_delay_set(RECONNECT_FIRST_S, RECONNECT_LONGEST_S)
+        # Drawn anew by each process, so that many of them do not all come back at one moment. Not for secrets.
+        spread = random.uniform(0.75, 1.25)  # noqa: S311
+        self._client.reconnect_delay_set(RECONNECT_FIRST_S * spread, RECONNECT_LONGEST_S * spread)  # type: ignore[arg-type]
         self._client.on_connect = self._connected
         self._client.on_connect_fail = self._connect_failed
         self._client.on_disconnect = self._disconnected
@@ -121,10 +145,15 @@ class Subscriber:
         """Connect in the background, now and whenever the connection is lost."""
         self._client.connect_async(self._url.host, self._url.port, KEEPALIVE_S)
         self._client.loop_start()
+        if any(topic in ("#", "mines/#") for topic in self._topics):
+            self._canary.start()
 
     def stop(self) -> None:
         """Disconnect; what was not acknowledged stays with the broker."""
         self._stopping = True
+        self._ended.set()
+        if self._canary.is_alive():
+            self._canary.join()
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -155,6 +184,25 @@ class Subscriber:
             log.warning("subscriber: reconnecting, the broker has to send again what the queue could not take")
             # Ends the socket as a lost connection would; paho's own thread then connects again.
             self._drop_connection()
+
+    def send_canary(self) -> None:
+        """One round: give the connection up if the last canary has not come back, and send the next."""
+        if not self.connected:
+            self._canary_out = None
+            return
+        if self._canary_out is not None:
+            self.canaries_missing += 1
+            self._canary_out = None
+            log.error("subscriber: our own message did not come back, reconnecting")
+            self._has_subscribed = False  # so that it subscribes again, whatever the session says
+            self._drop_connection()
+            return
+        self._canary_out = secrets.token_hex(8).encode()
+        self._client.publish(CANARY_TOPIC, self._canary_out, qos=1)
+
+    def _send_canaries(self) -> None:
+        while not self._ended.wait(CANARY_EVERY_S):
+            self.send_canary()
 
     def _drop_connection(self) -> None:
         connection: Any = self._client.socket()
@@ -213,6 +261,12 @@ class Subscriber:
         except UnicodeDecodeError:
             topic = message._topic.decode("utf-8", "backslashreplace")
             flags |= RecordFlag.BAD_TOPIC
+        if topic == CANARY_TOPIC:
+            if bytes(message.payload) == self._canary_out:
+                self._canary_out = None
+                self.canaries_back += 1
+            self._client.ack(message.mid, message.qos)
+            return
         if message.qos == 0:
             self.qos0 += 1
         self.received += 1

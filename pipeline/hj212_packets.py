@@ -52,11 +52,12 @@ def load(connection: Connection) -> dict[PacketKey, Assembly]:
     return found
 
 
-def save_joined(connection: Connection, joined: Mapping[int, Iterable[int]], clock_ns: int) -> None:
+def save_joined(connection: Connection, joined: Mapping[int, tuple[int, Iterable[int]]]) -> None:
     """Remember which records made up the data that each of these records completed, so that it can be read again."""
-    for record_id, others in joined.items():
-        connection.execute(delete(_JOINED).where(_JOINED.c.at_ns < clock_ns - KEPT_NS))
-        row = {"record_id": record_id, "records": json.dumps(sorted(others)), "at_ns": clock_ns}
+    for record_id, (at_ns, others) in joined.items():
+        # By the clock of the packet, not of the commit: which batches are committed together changes nothing.
+        connection.execute(delete(_JOINED).where(_JOINED.c.at_ns < at_ns - KEPT_NS))
+        row = {"record_id": record_id, "records": json.dumps(sorted(others)), "at_ns": at_ns}
         connection.execute(update(_JOINED).where(_JOINED.c.record_id == record_id).values(row))
         if connection.execute(select(_JOINED.c.record_id).where(_JOINED.c.record_id == record_id)).first() is None:
             connection.execute(insert(_JOINED).values(row))

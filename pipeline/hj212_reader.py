@@ -196,7 +196,7 @@ class Hj212Reader:
                 return None
             raise DecodeRefused("packet", f"{len(assembly.parts)} of {segment.packets} packets came in time")
         if live:
-            records = fx.hj212_joined.setdefault(stored.id, {stored.id})
+            _, records = fx.hj212_joined.setdefault(stored.id, (batch.clock_ns, {stored.id}))
             records.update(one.record_id for one in assembly.parts.values())
         return replace(segment, cp=assembly.joined())
 

@@ -1,8 +1,9 @@
 """HJ 212-2017 and -2025: frames back to back, each with a factor's values at a DataTime.
 
 What is wrong with a frame costs that frame, what is wrong with a value costs that value. Of the commands upwards, real
-time (CN 2011), minute (2051), hour (2061) and day (2031) carry readings; all others are understood and say nothing of
-them. DataTime is +08:00, and of a statistic the start of its period.
+time (CN 2011), minute (2051), hour (2061) and day (2031) carry readings. What a station says of itself (it has started,
+the state of its devices) is a note for people; all others are understood and say nothing of readings. DataTime is
++08:00, and of a statistic the start of its period.
 
 `-Rtd` is an instant, `-Avg -Min -Max` are statistics of the command's period. `-Cou` of flow is a volume and of a
 pollutant a mass, `-Zs...` are values converted to standard conditions, `-Data -DayData -NightData` are levels of a
@@ -23,9 +24,12 @@ from greenmine.ingest.hj212_factors import factor_of, rank_of
 from greenmine.ingest.hj212_fields import Group, Value, split_fields, to_number
 from greenmine.ingest.hj212_frame import Damage, scan_payload
 from greenmine.ingest.hj212_packets import Assembly, PacketKey, Part, key_of, with_part
-from greenmine.ingest.hj212_segment import DAY, HOUR, MINUTE, REAL_TIME, Segment, parse_segment
+from greenmine.ingest.hj212_segment import DAY, HOUR, MINUTE, NOTICES, REAL_TIME, Segment, parse_segment, redacted
+from greenmine.ingest.raw_text import raw_text
 
 MINUTE_S = 60
+MOST_NOTED = 200
+"""Characters of a notice that people are shown."""
 _PERIODS_S = {HOUR: 3600, DAY: 86400}
 _NOT_VALUES = frozenset(("eflag", "sampletime", "info", "sn"))
 
@@ -123,6 +127,9 @@ def decode_segment(segment: Segment, decoded: Decoded, minute_s: int = MINUTE_S)
     """
     period_s = _period_s(segment.cn, minute_s)
     if period_s is None:
+        if segment.cn in NOTICES:
+            said = raw_text(redacted(segment.cp), MOST_NOTED)
+            decoded.notes.append(f"{NOTICES[segment.cn]} (CN {segment.cn}): {said}".rstrip(": "))
         return
     fields = split_fields(segment.cp)
     decoded.refused += fields.refused

@@ -18,6 +18,14 @@ IN_PACKETS = 2
 """Bit D of Flag: PNUM and PNO are there."""
 MOST_PACKETS = 100
 REAL_TIME, MINUTE, HOUR, DAY = "2011", "2051", "2061", "2031"
+NOTICES = {
+    "2021": "state of its devices",
+    "2041": "running times of its devices",
+    "2081": "the station has started",
+    "3019": "serial number of an instrument",
+    "3020": "information about an instrument",
+}
+"""What a station says of itself, by CN."""
 
 _OPENING, _CLOSING = b"CP=&&", b"&&"
 _MN = re.compile(r"[0-9A-Za-z_]{1,24}", re.ASCII)

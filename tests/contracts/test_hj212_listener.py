@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from greenmine.core.clock import ManualClock, SystemClock
 from greenmine.core.errors import ConfigError, StoreUnavailable
@@ -137,6 +138,16 @@ def test_a_wrong_password_is_not_answered_and_ends_the_connection(rig: JournalRi
     assert (listener.denied, listener.frames) == (MAX_DENIALS, 0), (
         "the right guess behind the wrong ones is not looked at"
     )
+
+
+def test_no_log_holds_a_password(start: Start) -> None:
+    listener = start()
+    with capture_logs() as logged, StationClient(listener.port) as station:
+        damaged = data(pw="SECRET-1").replace(b"Rtd=8", b"Rtd=9")
+        station.send(damaged + data(pw="SECRET-2", mn="STRANGER") + data(pw="SECRET-3") * MAX_DENIALS)
+        assert station.ended()
+    assert {one["mn"] for one in logged if "wrong" in one["event"]} == {MN}
+    assert "SECRET" not in str(logged)
 
 
 def test_passwords_cannot_be_tried_out_over_many_connections(start: Start) -> None:

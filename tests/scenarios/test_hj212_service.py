@@ -12,7 +12,8 @@ from greenmine.core.clock import NS_PER_S, SystemClock
 from greenmine.ingest.hj212_requests import stamp_of
 from greenmine.service import Service
 from greenmine.settings import Hj212Settings
-from tests.hj212_station import MN, PASSWORD, StationClient, answer, data
+from greenmine.store import alerts
+from tests.hj212_station import MN, PASSWORD, StationClient, answer, data, frame
 from tests.service_rig import MINE, POLICY, running, settings_of, until
 
 NOW = stamp_of(SystemClock().wall_ns() - 60 * NS_PER_S)
@@ -63,6 +64,36 @@ def test_a_frame_becomes_a_reading_in_the_store(service: Service) -> None:
     check = next(check for check in service.operations.checks() if check.name == "hj212")
     assert check.ok
     assert "1 stations" in check.detail
+
+
+def test_a_month_of_history_is_stored_once_and_pages_nobody(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    path = write_stations(home)
+    text = path.read_text(encoding="utf-8")
+    minutes = "pm10: {unit: ug/m3, interval: 60s, stat: avg, period: 60s}"
+    sensor = f"      - {{kind: dust, principle: light_scattering, metrics: {{{minutes}}}}}\n"
+    path.write_text(text.replace("  - id: dust-2\n", f"{sensor}  - id: dust-2\n"), encoding="utf-8")
+    first_ns = SystemClock().wall_ns() // (60 * NS_PER_S) * 60 * NS_PER_S - 60 * NS_PER_S
+
+    def minute(hours_ago: int, value: int, qn: int) -> bytes:
+        at = stamp_of(first_ns - hours_ago * 3600 * NS_PER_S)
+        resent = ";RF=1" if hours_ago else ""
+        head = f"QN={at}{qn:03d};ST=22;CN=2051;PW={PASSWORD};MN={MN};Flag=9{resent}"
+        return frame(f"{head};CP=&&DataTime={at};a34002-Avg={value},a34002-Flag=N&&")
+
+    hours = range(720, 0, -1)
+    settings = settings_of(hj212=Hj212Settings(port=0))
+    with running(home, path, settings, with_mqtt=False, with_web=False) as one, StationClient(port_of(one)) as station:
+        station.send(minute(0, 40, 1))
+        station.frame()
+        for turn in (2, 3):
+            station.send(b"".join(minute(ago, 400, turn) for ago in hours))
+            assert all(station.frame() for _ in hours)
+            assert one.drain(30)
+        account = one.state.account()
+        assert (account.stored, account.duplicate, account.conflict) == (1 + len(hours), len(hours), 0)
+        with one.state.reading() as connection:
+            assert alerts.listed(connection) == []
 
 
 def test_what_cannot_be_taken_is_a_dead_letter_with_its_reason(service: Service) -> None:

@@ -26,6 +26,7 @@ from greenmine.ingest.hj212_segment import parse_segment, redacted
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = ROOT.parent / "shared" / "hj212_frames.json"
+CASES = ROOT.parent / "shared" / "bad_inputs.jsonl"
 MN = "010000A8900016F000169DC0"
 WORDS = {
     "header", "length", "crc", "cp", "qn", "cn", "auth", "mn", "packet", "field", "data_time", "number", "flag",
@@ -174,10 +175,31 @@ BAD = {
 }  # fmt: skip
 
 
+ELSEWHERE = {
+    "hj-15": "unit/test_hj212_frame.py::test_a_frame_byte_by_byte_and_through_a_gbk_character",
+    "hj-16": "unit/test_hj212_frame.py::test_a_frame_byte_by_byte_and_through_a_gbk_character",
+    "hj-28": "contracts/test_hj212_listener.py::test_no_log_holds_a_password",
+    "hj-33": "contracts/test_hj212_listener.py::test_data_are_answered_once_they_are_on_disk",
+    "hj-48": "contracts/test_hj212_listener.py::test_one_address_may_hold_so_many_connections_and_no_more",
+    "hj-49": "scenarios/test_hj212_service.py::test_a_month_of_history_is_stored_once_and_pages_nobody",
+}
+"""Cases that take a stream, a connection or a pipeline."""
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_the_catalogue_of_bad_frames(case: str) -> None:
     payload, expected = BAD[case]
     assert outcome(payload) == expected
+
+
+def test_no_case_of_the_catalogue_is_left_out() -> None:
+    if not CASES.is_file():
+        pytest.skip("the folder ../shared with bad_inputs.jsonl is absent")
+    cases = [json.loads(line)["id"] for line in CASES.read_text(encoding="utf-8").splitlines()]
+    assert {case for case in cases if case.startswith("hj-")} == {*BAD, *ELSEWHERE}
+    for test in ELSEWHERE.values():
+        path, name = test.split("::")
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), test
 
 
 @pytest.mark.parametrize(
@@ -226,6 +248,30 @@ def test_the_catalogue_of_bad_frames(case: str) -> None:
 )  # fmt: skip
 def test_what_a_frame_becomes(payload: bytes, expected: list[str]) -> None:
     assert outcome(payload) == expected
+
+
+@pytest.mark.parametrize(
+    ("cn", "data", "note"),
+    [
+        ("2081", "DataTime=20260401080000;RestartTime=20260401075900",
+         "the station has started (CN 2081): DataTime=20260401080000;RestartTime=20260401075900"),
+        ("2021", "DataTime=20260401080000;SB01-RS=1",
+         "state of its devices (CN 2021): DataTime=20260401080000;SB01-RS=1"),
+        ("2041", "", "running times of its devices (CN 2041)"),
+        ("3020", "i11001-Info=\x1b[2J;PW=hidden", "information about an instrument (CN 3020): hex: 69 31 31"),
+        ("3020", "PW=hidden;x=1", "information about an instrument (CN 3020): PW=***;x=1"),
+    ],
+)  # fmt: skip
+def test_what_a_station_says_of_itself_is_noted(cn: str, data: str, note: str) -> None:
+    decoded = decode_hj212(frame(data, cn=cn))
+    assert (decoded.items, decoded.refused) == ([], [])
+    assert [one[: len(note)] for one in decoded.notes] == [note]
+
+
+@pytest.mark.parametrize("cn", ["9014", "1072", "3014"])
+def test_answers_and_orders_say_nothing(cn: str) -> None:
+    decoded = decode_hj212(frame("NewPW=hidden", cn=cn))
+    assert (decoded.items, decoded.refused, decoded.notes) == ([], [], [])
 
 
 def test_a_bad_frame_costs_no_other() -> None:

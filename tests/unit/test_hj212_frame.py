@@ -134,8 +134,9 @@ def test_noise_is_counted_until_a_good_frame() -> None:
 
 def test_an_encrypted_frame_waits_for_the_proof_of_its_crc() -> None:
     segment = b"CN=2011;CP=&&{0xE4,0x3E}&&"
-    frame = b"##%04d%bBEEF\r\n" % (len(segment), segment)
-    assert scan_payload(frame) == [Frame(segment, frame, 0xBEEF)]
+    for sealed in (segment, segment.replace(b"0x", b"0X")):
+        frame = b"##%04d%bBEEF\r\n" % (len(sealed), sealed)
+        assert scan_payload(frame) == [Frame(sealed, frame, 0xBEEF)]
     assert scan_payload(build_frame(segment)) == [Frame(segment, build_frame(segment), None)]
 
 

@@ -16,7 +16,7 @@ from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
 from greenmine.core.waiting import WaitingDevice, WaitingKey
-from greenmine.ingest.hj212_packets import Assembly, PacketKey
+from greenmine.ingest.hj212_packets import Assembly, Joined, PacketKey
 from greenmine.pipeline.identities import Recent
 from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.rules.conditions import ConditionState
@@ -183,7 +183,7 @@ class Effects:
     downlinks: list[Downlink] = field(default_factory=list)
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly | None] = field(default_factory=dict)
-    hj212_joined: dict[int, set[int]] = field(default_factory=dict)
+    hj212_joined: dict[int, Joined] = field(default_factory=dict)
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

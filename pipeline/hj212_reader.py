@@ -19,7 +19,7 @@ from greenmine.core.quality import flag_names
 from greenmine.ingest.decode_hj212 import MINUTE_S, decode_hj212, decode_segment
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_frame import Damage, Frame, scan_payload
-from greenmine.ingest.hj212_packets import MAX_AGE_NS, Assembly, PacketKey, Part, given_up, key_of, with_part
+from greenmine.ingest.hj212_packets import MAX_AGE_NS, Assembly, Joined, PacketKey, Part, given_up, key_of, with_part
 from greenmine.ingest.hj212_segment import MINUTE, Segment, parse_segment
 from greenmine.ingest.hj212_sm4 import is_encrypted, plain_segment, to_key
 from greenmine.ingest.record import Batch, RecordFlag, StoredRecord
@@ -65,7 +65,7 @@ class Hj212Reader:
         Raises:
             DecodeRefused: `empty`, `timeout` (the listener waited for the rest), `unknown_address`,
                 `ambiguous_address`. All else stands in `Decoded.refused`: the decoder's words, `mn` (not the sender's),
-                `auth` (not the registered password, or that cannot be had), `sm4_key`, `packet`, `unknown_factor`.
+                `sm4_key`, `packet`, `unknown_factor`.
         """
         if stored.record.flags & RecordFlag.UNFINISHED:
             raise DecodeRefused("timeout", "the rest of the frame did not come in time")
@@ -122,6 +122,7 @@ class Hj212Reader:
         return parse_segment(plain_segment(one, key)), device
 
     def _check_password(self, segment: Segment, device: str, reference: str) -> None:
+        """Refuse a frame (`auth`) whose password is not the registered one, or where that cannot be had."""
         try:
             password = self._secret(reference)
         except ConfigError as error:
@@ -190,8 +191,8 @@ class Hj212Reader:
                 return None
             raise DecodeRefused("packet", f"{len(assembly.parts)} of {segment.packets} packets came in time")
         if live:
-            records = fx.hj212_joined.setdefault(stored.id, {stored.id})
-            records.update(one.record_id for one in assembly.parts.values())
+            joined = fx.hj212_joined.setdefault(stored.id, Joined(batch.clock_ns, {stored.id}))
+            joined.records.update(one.record_id for one in assembly.parts.values())
         return replace(segment, cp=assembly.joined())
 
     def _read_again(self, key: PacketKey, segment: Segment, sender: Sender, stored: StoredRecord) -> Assembly:

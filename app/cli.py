@@ -11,6 +11,7 @@ from greenmine import (
     command_alerts,
     command_decode,
     command_facts,
+    command_journal,
     command_look,
     command_people,
     command_policy,
@@ -53,6 +54,7 @@ app.add_typer(command_policy.app, name="policy")
 app.add_typer(command_readings.app, name="readings")
 app.add_typer(command_alerts.app, name="alerts")
 app.add_typer(command_facts.app, name="facts")
+app.add_typer(command_journal.app, name="journal")
 app.add_typer(command_alerts.dead_letters, name="dead-letters")
 app.add_typer(command_people.users, name="users")
 command_people.devices.add_typer(command_waiting.app, name="waiting")

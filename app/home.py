@@ -32,6 +32,16 @@ class Home:
         return self.path / "journal.db"
 
     @property
+    def archive(self) -> Path:
+        """What left the journal's file, compressed."""
+        return self.path / "archive"
+
+    @property
+    def ballast(self) -> Path:
+        """Room that is given up when the disk is full."""
+        return self.path / "ballast"
+
+    @property
     def state(self) -> Path:
         """The relational state's file."""
         return self.path / "state.db"

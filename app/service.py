@@ -19,30 +19,36 @@ from greenmine.alerts.channel_webhook import WebhookChannel
 from greenmine.alerts.deliver import Deliverer, DueNotice
 from greenmine.board import StateBoard
 from greenmine.core.act import Act, ActKind, ActResult
-from greenmine.core.clock import Clock, SystemClock
+from greenmine.core.clock import NS_PER_S, Clock, SystemClock
 from greenmine.core.errors import PolicyError, Problem, StoreUnavailable
 from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
 from greenmine.core.user import Role
 from greenmine.devices import StateDevices
+from greenmine.hj212 import Hj212
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
+from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, Room
 from greenmine.ingest.gate import Gate
-from greenmine.ingest.journal import Journal, JournalReader
+from greenmine.ingest.journal import JournalReader
+from greenmine.ingest.journal_recovery import open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.registry import subscribed_topics
 from greenmine.ingest.subscriber import BrokerUrl, Subscriber
+from greenmine.journal_keeper import JournalKeeper, KeeperLimits
 from greenmine.logins import Logins
 from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
+from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator
 from greenmine.pipeline.thread import ActDesk, PipelineThread
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
+from greenmine.relay import Relay
 from greenmine.settings import Settings
 from greenmine.store import dead_letters, notices, users
 from greenmine.store.state import StateDb
@@ -124,21 +130,44 @@ class Service:
         opened.callback(self.state.close)
         self.store, prepare_store = self._open_store()
         opened.callback(self.store.close)
-        self._journal = Journal(home.journal)
+        self._journal, self._loss = open_journal(home.journal, home.archive, cursor_of(self.state))
         opened.callback(self._journal.close)
-        reader = JournalReader(home.journal)
+        self._reader = reader = JournalReader(home.journal, home.archive)
         opened.callback(reader.close)
+        ballast = Ballast(home.ballast, settings.journal.ballast_mb * MEGABYTE)
+        ballast.make()
         limits = WriterLimits(
             linger_s=settings.journal.linger_ms / 1000, tick_s=tick_s or settings.journal.tick_ms / 1000
         )
-        self.writer = JournalWriter(self._journal, self.clock, self._journal_committed, self._fail, limits)
+        self.writer = JournalWriter(
+            self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
+        )
         self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
         self.thread = PipelineThread(self.pipeline, self._fail)
+        self.keeper = JournalKeeper(
+            self._journal,
+            reader,
+            self.writer,
+            self.state,
+            DiskRoom(home.path, ballast, settings.journal.quota_mb * MEGABYTE),
+            home.archive,
+            lambda: (self.pipeline.cursor, self.pipeline.clock_ns),
+            KeeperLimits(
+                keep_ns=settings.journal.keep_hours * 3600 * NS_PER_S,
+                archive_ns=settings.store.retention_days * 86_400 * NS_PER_S,
+            ),
+        )
         self._acts = ActDesk(self.pipeline, self.writer)
         flush_s = settings.store.flush_ms / 1000
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
         self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
+        self.hj212 = Hj212(
+            settings.hj212, self.writer, self.clock, self._secrets.resolve, lambda: self.pipeline.judge.state
+        )
+        self.pipeline.subscribe_commits(self.hj212.on_commit)
+        self.relay = Relay(self.state, self._secrets.resolve, lambda: self.pipeline.judge.state)
+        self.pipeline.subscribe_commits(self.relay.on_commit)
         self.pipeline.subscribe_commits(self._pipeline_committed)
         self.gate = Gate()
         self.logins = Logins(self.state, SystemClock(), self._secrets.make("service-token"))
@@ -168,6 +197,9 @@ class Service:
         """
         self.writer.start()
         self._enter({"event": "start"})
+        if self._loss is not None:
+            log.error("journal: something is lost", **self._loss._asdict())
+            self._enter({"event": "journal_loss", **self._loss._asdict()})
         self._activate_policies()
         self.thread.start()
         if not self.pipeline.wait_for(self._journal.last_no, CATCH_UP_S) and self.failure is None:
@@ -175,8 +207,11 @@ class Service:
         self.administration.refresh_gate()
         self.store_writer.start()
         self.deliverer.start()
+        self.keeper.start()
         if with_mqtt:
             self._start_mqtt()
+        self.hj212.start()
+        self.relay.start()
         if with_web:
             self._start_web()
         # Last, because the password is known only now: where a port is taken, nobody would ever see it.
@@ -187,11 +222,14 @@ class Service:
         with self._opened:
             if self.web is not None:
                 self.web.stop()
+            self.hj212.stop()
+            self.relay.stop()
             if self.subscriber is not None:
                 self.subscriber.stop()
             if self.broker is not None:
                 self.broker.stop()
             self.deliverer.stop()
+            self.keeper.stop()
             self.writer.stop()
             self.thread.stop()
             self.store_writer.stop()
@@ -228,10 +266,19 @@ class Service:
         found = [
             Check(
                 "journal",
-                self.writer.failed is None,
-                str(self.writer.failed or f"{self.writer.committed_records} records committed"),
-                "look at the disk of the home, then restart the service",
+                self.writer.failed is None and self.writer.full is None,
+                str(self.writer.failed or self.writer.full or f"{self.writer.committed_records} records committed"),
+                "make room on the disk of the home; it goes on by itself"
+                if self.writer.full is not None
+                else "look at the disk of the home, then restart the service",
             ),
+            Check(
+                "disk",
+                self.keeper.room < Room.SHORT and self.keeper.trouble is None,
+                str(self.keeper.trouble or self.keeper.words or "not looked at yet"),
+                "make room on the disk of the home; without any, nothing is acknowledged to devices",
+            ),
+            *self._loss_checks(),
             Check(
                 "pipeline",
                 self.thread.failed is None and lag < LAG_MOST_BATCHES,
@@ -248,7 +295,18 @@ class Service:
                 "policies", bool(self._policies), f"{len(self._policies)} mines", "name policy files in the settings"
             ),
         ]
-        return [*found, *self._mqtt_checks()]
+        return [*found, *self._mqtt_checks(), *self.hj212.checks(), *self.relay.checks()]
+
+    def _loss_checks(self) -> Iterable[Check]:
+        lost = self._reader.lost()
+        if lost:
+            batches = sum(last - first + 1 for first, last in lost)
+            yield Check(
+                "journal losses",
+                True,
+                f"{batches} batches are gone, newest {lost[-1][0]} to {lost[-1][1]}",
+                "see `greenmine journal status`; restore the damaged file from a backup if there is one",
+            )
 
     def _mqtt_checks(self) -> Iterable[Check]:
         if self.broker is not None:
@@ -262,6 +320,16 @@ class Service:
     def _values(self) -> Iterable[tuple[str, str, str, float]]:
         lag = self._journal.last_no - self.pipeline.cursor
         yield "counter", "greenmine_journal_records", "Records committed since start.", self.writer.committed_records
+        lost = sum(last - first + 1 for first, last in self._reader.lost())
+        yield "gauge", "greenmine_journal_bytes", "Size of the journal's file.", self._journal.size_bytes()
+        yield "gauge", "greenmine_journal_lost_batches", "Batches that are known to be gone.", lost
+        yield "gauge", "greenmine_archive_segments", "Segments in the archive.", len(self.keeper.segments)
+        yield (
+            "gauge",
+            "greenmine_disk_room",
+            "0 enough, 1 warn, 2 short, 3 none: nothing acknowledged.",
+            self.keeper.room,
+        )
         yield "gauge", "greenmine_journal_backlog", "Records waiting for a commit.", self.writer.backlog
         yield "gauge", "greenmine_pipeline_lag_batches", "Journal batches not judged yet.", lag
         yield (
@@ -280,6 +348,8 @@ class Service:
             yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
         if self.subscriber is not None:
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
+        yield from self.hj212.values()
+        yield from self.relay.values()
 
     def _open_store(self) -> tuple[ReadingStore, Callable[[], object] | None]:
         """The chosen store, and what has to be done before it is written to."""

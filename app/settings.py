@@ -75,6 +75,21 @@ class MqttSettings(_Part):
         return self
 
 
+class Hj212Settings(_Part):
+    """The listener for HJ 212 over TCP; off unless `port` is set. Who may speak, the policies say.
+
+    `idle`: twice the longest interval of real-time data. `unfinished`: how long the rest of a frame may take.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
+    max_connections: int = Field(default=2000, ge=1, le=50_000)
+    max_per_address: int = Field(default=32, ge=1, le=50_000)
+    idle_s: float = Field(default=7200.0, gt=0, le=86_400)
+    first_frame_s: float = Field(default=60.0, gt=0, le=3600)
+    unfinished_s: float = Field(default=10.0, gt=0, le=600)
+
+
 class WebSettings(_Part):
     """Where the board is served. Behind a TLS proxy set `secure_cookies` and name the public host."""
 
@@ -134,6 +149,13 @@ class JournalSettings(_Part):
 
     linger_ms: int = Field(default=20, ge=0, le=1000)
     tick_ms: int = Field(default=1000, ge=50, le=10_000)
+    keep_hours: int = Field(default=72, ge=1, le=8760)
+    """How long what the store has confirmed stays in the journal's file before it goes to the archive."""
+    quota_mb: int = Field(default=0, ge=0)
+    """Of the journal's file; at 90 % what is stored goes to the archive at once, at 100 % nothing more is acknowledged.
+    0: only the room on the disk counts."""
+    ballast_mb: int = Field(default=64, ge=0, le=10_000)
+    """A file that is given up when the disk is full, so that there is room to mend that."""
 
 
 class Settings(BaseSettings):
@@ -152,6 +174,7 @@ class Settings(BaseSettings):
     policies: list[UserPath] = Field(default_factory=list)
     secrets_dirs: list[UserPath] = Field(default_factory=list)
     mqtt: MqttSettings = Field(default_factory=MqttSettings)
+    hj212: Hj212Settings = Field(default_factory=Hj212Settings)
     web: WebSettings = Field(default_factory=WebSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     channels: ChannelSettings = Field(default_factory=ChannelSettings)

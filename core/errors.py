@@ -10,6 +10,7 @@ GreenmineError
 ├── NotFound             no such alert, user, device, dead letter
 ├── Conflict             the act does not fit the present state
 ├── StoreUnavailable     a store cannot answer now; retry, nothing is lost
+│   └── StoreFull        the disk is full: nothing was written, the same may be tried again on the same handle
 └── Corrupt              a checksum, a hash chain or a cursor does not fit
 """
 
@@ -102,6 +103,10 @@ class StoreUnavailable(GreenmineError):
         self.retry_after_s = retry_after_s
         self.needs_operator = needs_operator
         super().__init__(message)
+
+
+class StoreFull(StoreUnavailable):
+    """The disk has no room. What was to be written was rolled back as a whole; the handle may be used again."""
 
 
 class Corrupt(GreenmineError):

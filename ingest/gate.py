@@ -113,6 +113,11 @@ class DeniedQuota:
         self._counts[account] = self._counts.get(account, 0) + 1
         return self._counts[account] <= self._most
 
+    def is_spent(self, account: str) -> bool:
+        """Whether nothing more of this account is kept in this minute."""
+        minute = self._clock.monotonic_ns() // (60 * NS_PER_S)
+        return minute == self._minute and self._counts.get(account, 0) >= self._most
+
 
 class Gate:
     """Decides on connections and topics from the accounts it was given last."""

@@ -18,6 +18,13 @@ class Factor(NamedTuple):
     unit: str
 
 
+class Code(NamedTuple):
+    """What a metric of ours is called there, and in which unit the table has it, '' where it has none."""
+
+    code: str
+    unit: str
+
+
 FACTORS: dict[str, Factor] = {
     "a34001": Factor("tsp", "ng/m3"),
     "a34002": Factor("pm10", "ng/m3"),
@@ -53,6 +60,9 @@ FACTORS: dict[str, Factor] = {
 """By code as the standard writes it. Of two codes of one metric in a frame (LA and Leq, an old and a new code) the
 first here is the metric, and the other stays as sent."""
 
+_BY_METRIC: dict[str, Code] = {}
+for _code, _factor in FACTORS.items():
+    _BY_METRIC.setdefault(_factor.metric, Code(_code, _factor.unit))
 _BY_LOWER_CODE = {code.lower(): factor for code, factor in FACTORS.items()}
 _RANK = {code.lower(): rank for rank, code in enumerate(FACTORS)}
 
@@ -60,6 +70,12 @@ _RANK = {code.lower(): rank for rank, code in enumerate(FACTORS)}
 def factor_of(code: str) -> Factor | None:
     """The factor of a code in any case, or None."""
     return _BY_LOWER_CODE.get(code.lower())
+
+
+def code_of(metric: str) -> Code | None:
+    """How a metric of ours is sent: by the standard's code, before those of older days. None where HJ 212 has no word
+    for it."""
+    return _BY_METRIC.get(metric)
 
 
 def rank_of(code: str) -> int:

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from greenmine.core.clock import Clock
-from greenmine.core.errors import StoreUnavailable
+from greenmine.core.errors import StoreFull, StoreUnavailable
 from greenmine.ingest.journal import Journal, JournalClock
 from greenmine.ingest.record import Record
 
 log = structlog.get_logger(__name__)
+FULL_RETRY_S = 0.5
+"""How often a commit is tried again while the disk is full."""
+_FORGOTTEN_AT_ONCE = 2_000
 
 
 class AckSink(Protocol):
@@ -55,7 +58,8 @@ class JournalWriter:
     """Owns the journal. `offer` never blocks; a full queue is said so and the caller withholds its acknowledgement.
 
     If a commit fails nothing is acknowledged, the thread ends and `on_failure` is called: what reached the disk is
-    unknown, so the process has to end and start again.
+    unknown, so the process has to end and start again. A full disk is no such failure: SQLite has rolled back, so the
+    same records are tried again until there is room, and meanwhile nothing is acknowledged.
     """
 
     def __init__(
@@ -65,7 +69,10 @@ class JournalWriter:
         on_commit: Callable[[], None],
         on_failure: Callable[[StoreUnavailable], None],
         limits: WriterLimits = WriterLimits(),  # noqa: B008 - immutable
+        on_full: Callable[[], object] | None = None,
     ) -> None:
+        """`on_full` is called when the disk is full, before the first new attempt: it may make room."""
+        self._on_full = on_full
         self._journal = journal
         self._stamps = JournalClock(clock, journal.last_clock_ns)
         self._stamped_ns = journal.last_clock_ns or 0
@@ -81,7 +88,10 @@ class JournalWriter:
         self._refused: list[AckSink] = []
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._stopping = threading.Event()
+        self._held = False
+        self._forget_to = 0
         self.failed: StoreUnavailable | None = None
+        self.full: StoreFull | None = None
         self.committed_records = 0
         self.refused_full = 0
 
@@ -95,7 +105,7 @@ class JournalWriter:
             return False
         size = len(submission.record.payload)
         with self._lock:
-            if self._takes(size):
+            if self._takes(size) and not (self._held and submission.sink is not None):
                 self._put(submission, size)
                 return True
             self.refused_full += 1
@@ -112,6 +122,19 @@ class JournalWriter:
                 return False
             self._put(submission, size)
         return True
+
+    def hold(self, held: bool) -> None:
+        """Take nothing more that is to be acknowledged, or take it again: what people and the service itself have to
+        record goes on, as long as there is any room."""
+        with self._lock:
+            was, self._held = self._held, held
+            with_room = self._told_of_room() if was and not held else []
+        for sink in with_room:
+            sink.acknowledge(())
+
+    def forget_up_to(self, batch_no: int) -> None:
+        """Batches up to this one are in the archive: take them out of the file, a few at a time, between commits."""
+        self._forget_to = batch_no
 
     @property
     def _ended(self) -> bool:
@@ -145,6 +168,8 @@ class JournalWriter:
         try:
             while not (self._stopping.is_set() and not self._queue):
                 self._commit(self._take())
+                if self._forget_to and not self._queue:
+                    self._tidy()
         except StoreUnavailable as error:
             self._fail(error)
         except Exception as error:
@@ -160,18 +185,48 @@ class JournalWriter:
 
     def _commit(self, taken: list[Submission]) -> None:
         """Journal first, acknowledge second."""
-        self._journal.append(self._stamped(taken))
+        self._append(self._stamped(taken))
         self.committed_records += len(taken)
         with self._lock:
             self._queued_bytes -= sum(len(submission.record.payload) for submission in taken)
-            with_room: list[AckSink] = []
-            if self._refused and not self._queue:
-                with_room, self._refused = self._refused, []
+            with_room = self._told_of_room()
             self._has_room.notify_all()
         _acknowledge(taken)
         for sink in with_room:
             sink.acknowledge(())
         self._on_commit()
+
+    def _told_of_room(self) -> list[AckSink]:
+        """Those who were refused and are to be told that there is room again."""
+        if self._queue or self._held:
+            return []
+        with_room, self._refused = self._refused, []
+        return with_room
+
+    def _append(self, stamped: list[tuple[int, int, list[Record]]]) -> None:
+        while True:
+            try:
+                self._journal.append(stamped)
+            except StoreFull as error:
+                if self.full is None:
+                    log.error("journal: the disk is full, nothing is acknowledged", error=str(error))
+                    if self._on_full is not None:
+                        self._on_full()
+                self.full = error
+                if self._stopping.wait(FULL_RETRY_S):
+                    raise
+            else:
+                if self.full is not None:
+                    log.info("journal: there is room again")
+                    self.full = None
+                return
+
+    def _tidy(self) -> None:
+        try:
+            if not self._journal.forget(self._forget_to, _FORGOTTEN_AT_ONCE) and not self._journal.release_pages():
+                self._forget_to = 0
+        except StoreFull as error:
+            log.warning("journal: no room to take archived batches out of the file", error=str(error))
 
     def _stamped(self, taken: list[Submission]) -> list[tuple[int, int, list[Record]]]:
         """One batch with the time of now, or one for each virtual time of receipt. A record without a virtual time has

@@ -15,6 +15,8 @@ class RecordKind(IntEnum):
     DELIVERY = 4
     SERVICE = 5
     IMPORT = 6
+    LOST = 7
+    """Stands where a record cannot be read any more; also what a damaged row of no known kind is read as."""
 
 
 class RecordFlag(IntFlag):

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, sel
 from greenmine.pipeline import edge_nodes, hj212_packets
 from greenmine.pipeline.effects import Chunk, Effects, Forget, NoticeState, SeriesState
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
-from greenmine.store import alerts, audit, outbox, schema, waiting
+from greenmine.store import alerts, audit, outbox, relay, schema, waiting
 from greenmine.store.columns import pack
-from greenmine.store.state import StateDb, add_to_account, set_meta, set_progress
+from greenmine.store.state import StateDb, add_to_account, get_meta, set_meta, set_progress
 
 CURSOR = "journal_cursor"
 CLOCK = "journal_clock_ns"
@@ -22,6 +22,12 @@ LINK_DOWN = "link_down_since_ns"
 PRUNED = "identities_pruned_ns"
 WAITING_EVICTED = "waiting_evicted"
 _LOG = insert(schema.recent)
+
+
+def cursor_of(state: StateDb) -> int:
+    """The last batch that was judged; 0 before the first."""
+    with state.reading() as connection:
+        return int(get_meta(connection, CURSOR) or 0)
 
 
 def commit(state: StateDb, fx: Effects) -> None:
@@ -43,6 +49,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         outbox.push_packed(connection, packed, len(fx.store))
         outbox.push(connection, fx.store_after_check, check_store=True)
         outbox.push(connection, fx.store_replayed, check_store=True, replayed=True)
+        relay.push(connection, fx.relay, fx.relay_qn_ms)
         audit.append(connection, fx.audit)
 
 

@@ -15,6 +15,7 @@ from greenmine.core.fact import Fact
 from greenmine.core.latest import Change
 from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.core.relay import RelayFrame
 from greenmine.core.waiting import WaitingDevice, WaitingKey
 from greenmine.ingest.hj212_packets import Assembly, Joined, PacketKey
 from greenmine.pipeline.identities import Recent
@@ -184,6 +185,10 @@ class Effects:
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly | None] = field(default_factory=dict)
     hj212_joined: dict[int, Joined] = field(default_factory=dict)
+    relay: list[RelayFrame] = field(default_factory=list)
+    relay_qn_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    relay_upto: int = 0
+    """Readings of `store` up to this place have been looked at for other platforms."""
     policies: list[PolicyActivation] = field(default_factory=list)
     kept_results: list[KeptResult] = field(default_factory=list)
     listening_since_ns: int | None = None

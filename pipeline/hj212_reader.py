@@ -19,6 +19,7 @@ from greenmine.core.quality import flag_names
 from greenmine.ingest.decode_hj212 import MINUTE_S, decode_hj212, decode_segment
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_frame import Damage, Frame, scan_payload
+from greenmine.ingest.hj212_gate import NOBODY, SOURCE
 from greenmine.ingest.hj212_packets import MAX_AGE_NS, Assembly, Joined, PacketKey, Part, given_up, key_of, with_part
 from greenmine.ingest.hj212_segment import MINUTE, Segment, parse_segment
 from greenmine.ingest.hj212_sm4 import is_encrypted, plain_segment, to_key
@@ -64,11 +65,14 @@ class Hj212Reader:
 
         Raises:
             DecodeRefused: `empty`, `timeout` (the listener waited for the rest), `unknown_address`,
-                `ambiguous_address`. All else stands in `Decoded.refused`: the decoder's words, `mn` (not the sender's),
+                `ambiguous_address`; `header length crc` of what the listener found to be no frame, `mn` of one that
+                names nobody. All else stands in `Decoded.refused`: the decoder's words, `mn` (not the sender's),
                 `sm4_key`, `packet`, `unknown_factor`.
         """
         if stored.record.flags & RecordFlag.UNFINISHED:
             raise DecodeRefused("timeout", "the rest of the frame did not come in time")
+        if stored.record.source == SOURCE + NOBODY:
+            raise _nobodys(stored.record.payload)
         sender = self._sender(topic, stored)
         decoded = Decoded(doubts_units=True)
         for one in scan_payload(stored.record.payload):
@@ -219,3 +223,11 @@ class Hj212Reader:
             part = assembly.parts[number]
             fx.count(received=1, dead=1)
             fx.dead.append(DeadLetter(clock_ns, part.record_id, part.source, part.client, "packet", detail))
+
+
+def _nobodys(payload: bytes) -> DecodeRefused:
+    """Why the listener could not say whose these bytes are."""
+    for one in scan_payload(payload):
+        if isinstance(one, Damage):
+            return DecodeRefused(one.word, one.detail)
+    return DecodeRefused("mn", "MN is missing, or is none")

@@ -22,6 +22,7 @@ from greenmine.pipeline.acts import Acts
 from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
 from greenmine.pipeline.hj212_reader import Secrets, no_secrets
 from greenmine.pipeline.intake import Intake
+from greenmine.pipeline.relay import Relays
 from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState, Past
 from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
@@ -42,6 +43,7 @@ class Judge:
         self._watch = Watch(state)
         self._waiting = WaitingList(state)
         self.intake = Intake(state, self._watch, past, self._waiting, secrets)
+        self._relays = Relays(state)
         self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
             RecordKind.MESSAGE: self._message,
@@ -57,12 +59,14 @@ class Judge:
         for stored in batch.records:
             kind = stored.record.kind
             if not stored.intact and kind not in (RecordKind.MESSAGE, RecordKind.IMPORT):
-                # An act or a policy that cannot be trusted must not be guessed at, and not be passed over in silence.
-                raise Corrupt(
-                    f"journal record {stored.id} ({kind.name}) does not fit its checksum; restore the journal"
-                )
+                # An act or a policy that cannot be trusted is not guessed at, and not passed over in silence either. To
+                # stop here would stop every alarm for good, since each start would come to the same record.
+                body = {"record": stored.id, "kind": kind.name.lower()}
+                fx.audit.append(AuditEntry(batch.clock_ns, "service:journal", "journal.damaged_record", "", body))
+                continue
             self._by_kind[kind](stored, batch, fx)
         fx.end_run(batch.received_ns, batch.clock_ns)
+        self._relays.take(batch, fx)
         if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
             self.intake.on_clock(batch.clock_ns, fx)

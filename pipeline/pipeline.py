@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from greenmine.core.act import ActResult
-from greenmine.core.errors import Corrupt, GreenmineError
+from greenmine.core.errors import Corrupt, GreenmineError, StoreFull
 from greenmine.core.latest import Change, ChangeListener, Latest, Wants
 from greenmine.ingest.calibration import Calibrations
 from greenmine.ingest.journal import JournalReader
@@ -29,6 +29,7 @@ from greenmine.store.state import StateDb
 
 log = structlog.get_logger(__name__)
 MOST_RECORDS_A_COMMIT = 5_000
+FULL_RETRY_S = 0.5
 ResultListener = Callable[[dict[str, ActResult | GreenmineError]], None]
 
 
@@ -57,6 +58,9 @@ class Pipeline:
         self._on_results: list[ResultListener] = []
         self._on_commit: list[Callable[[bool, bool], None]] = []
         self.caught_up = threading.Condition()
+        self.stopping = threading.Event()
+        """Set by whoever ends the judging: then a full disk is not waited for."""
+        self.full: StoreFull | None = None
 
     def run_available(self) -> int:
         """Judge and commit all that the journal holds now; returns the number of batches."""
@@ -115,7 +119,7 @@ class Pipeline:
             self._rounds.step(fx)
         else:
             self._rounds.save_all(fx)
-        commit.commit(self._state, fx)
+        self._commit(fx)
         self.cursor, self.clock_ns = fx.cursor, fx.clock_ns
         with self.caught_up:
             self.caught_up.notify_all()
@@ -126,6 +130,23 @@ class Pipeline:
             for answer in self._on_results:
                 _tell(answer, fx.results)
         self._tell_changes(fx, listeners)
+
+    def _commit(self, fx: Effects) -> None:
+        """A full disk rolls the whole transaction back: it is tried again until there is room, or the end."""
+        while True:
+            try:
+                commit.commit(self._state, fx)
+            except StoreFull as error:
+                if self.full is None:
+                    log.error("pipeline: the disk is full, judging waits", error=str(error))
+                self.full = error
+                if self.stopping.wait(FULL_RETRY_S):
+                    raise
+            else:
+                if self.full is not None:
+                    log.info("pipeline: there is room again")
+                    self.full = None
+                return
 
     def _tell_changes(self, fx: Effects, listeners: list[tuple[ChangeListener, Wants]]) -> None:
         newest: list[Change] = []

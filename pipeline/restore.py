@@ -15,7 +15,7 @@ from greenmine.pipeline.effects import NoticeState, SeriesState
 from greenmine.pipeline.state import JudgeState, Past
 from greenmine.policy.canonical import from_canonical_json
 from greenmine.rules.conditions import ConditionState
-from greenmine.store import alerts, facts, schema, waiting
+from greenmine.store import alerts, facts, relay, schema, waiting
 from greenmine.store.columns import Columns, unpack
 from greenmine.store.notices import to_notice
 from greenmine.store.state import StateDb, get_meta
@@ -45,6 +45,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         judge.muted = set(waiting.muted(connection))
         judge.waiting_evicted = int(get_meta(connection, commit.WAITING_EVICTED) or 0)
         judge.hj212_packets = hj212_packets.load(connection)
+        judge.relay_qn_ms = relay.newest_qns(connection)
         policies = {}
         for row in connection.execute(select(schema.policy_version).where(schema.policy_version.c.active)):
             policies[row.mine] = from_canonical_json(row.canonical)

@@ -102,6 +102,8 @@ class JudgeState:
     """How often policies and facts changed: what was derived from them before is out of date."""
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
+    relay_qn_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The newest QN of each station (mine and MN) that is forwarded, in ms; no QN is used twice."""
 
     def set_policies(self, policies: dict[str, Policy], past: Past) -> None:
         """Make these the active policies and derive what is looked up per reading.

@@ -40,6 +40,7 @@ class PipelineThread:
     def stop(self) -> None:
         """Judge what the journal holds, then end."""
         self._stopping = True
+        self.pipeline.stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()

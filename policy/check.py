@@ -15,6 +15,7 @@ from typing import Any
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Series
 from greenmine.policy.check_codecs import codec_errors, codec_warnings
+from greenmine.policy.check_relay import relay_errors
 from greenmine.policy.check_rules import rule_errors, rule_warnings
 from greenmine.policy.explain import nearest
 from greenmine.policy.merge import KEYED_LISTS
@@ -42,6 +43,7 @@ def check_policy(policy: Policy) -> list[Finding]:
         *codec_errors(policy),
         *rule_errors(policy),
         *_quality_errors(policy),
+        *relay_errors(policy),
         *_model_errors(policy),
         *_literal_secrets(policy),
     ]

@@ -22,6 +22,7 @@ from greenmine.core.unit import convertible
 from greenmine.policy.codec import Codec
 from greenmine.policy.duration import Seconds
 from greenmine.policy.hj212 import Hj212Settings
+from greenmine.policy.relay import Relay
 from greenmine.policy.section import Channel as Channel
 from greenmine.policy.section import Identifier as Identifier
 from greenmine.policy.section import MetricName as MetricName
@@ -314,6 +315,7 @@ class Policy(Section):
     templates: dict[Identifier, Text] = Field(default_factory=dict)
     models: dict[Identifier, dict[str, Any]] = Field(default_factory=dict)
     grafana: GrafanaSettings = Field(default_factory=GrafanaSettings)
+    relay: Relay | None = None
     plan: dict[str, Any] = Field(default_factory=dict)
 
     def device(self, device_id: str) -> Device | None:

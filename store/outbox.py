@@ -105,6 +105,12 @@ def last_id(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(_T.c.id), 0))).scalar_one())
 
 
+def first_id(connection: Connection) -> int | None:
+    """The oldest parcel; None where there is none."""
+    found = connection.execute(select(func.min(_T.c.id))).scalar_one()
+    return None if found is None else int(found)
+
+
 def depth(connection: Connection) -> int:
     """Readings that wait."""
     return int(connection.execute(select(func.coalesce(func.sum(_T.c.readings), 0))).scalar_one())

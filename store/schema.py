@@ -192,6 +192,41 @@ readings_outbox = Table(
 """`check_store`: the store has to be asked first which of these it has; those of `replayed` dead letters that it has
 were counted when they first came."""
 
+relay_outbox = Table(
+    "relay_outbox",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("mine", String, nullable=False),
+    Column("mn", String, nullable=False),
+    Column("qn", String, nullable=False),
+    Column("st", String, nullable=False),
+    Column("cn", String, nullable=False),
+    Column("flag", Integer, nullable=False),
+    Column("cp", Text, nullable=False),
+    Index("relay_outbox_mine", "mine", "id"),
+    sqlite_autoincrement=True,
+)
+"""Messages for the platforms that mines forward to, without their passwords."""
+
+relay_station = Table(
+    "relay_station",
+    metadata,
+    Column("mine", String, primary_key=True),
+    Column("mn", String, primary_key=True),
+    Column("qn_ms", BigInteger, nullable=False),
+)
+"""The newest QN of each station, so that none is used twice after a restart."""
+
+relay_total = Table(
+    "relay_total",
+    metadata,
+    Column("mine", String, primary_key=True),
+    Column("delivered", BigInteger, nullable=False),
+    Column("unanswered", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+)
+"""What became of a mine's messages since its first."""
+
 recalibration = Table(
     "recalibration",
     metadata,

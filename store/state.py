@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, create_engine, event, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from greenmine.core import sqlite_library
 from greenmine.core.account import Account
-from greenmine.core.errors import StoreUnavailable, UserError
+from greenmine.core.errors import StoreFull, StoreUnavailable, UserError
 from greenmine.store import schema
 
 _VERSION = "schema_version"
@@ -58,11 +58,20 @@ class StateDb:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction on the one writing connection; committed at the end, rolled back on any exception."""
+        """A transaction on the one writing connection; committed at the end, rolled back on any exception.
+
+        Raises:
+            StoreFull: the disk is full; nothing was written, and the same may be tried again.
+        """
         if self.read_only:
             raise UserError("this state was opened for reading only")
-        with self._lock, self._writer.begin() as connection:
-            yield connection
+        try:
+            with self._lock, self._writer.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if sqlite_library.is_full(error.orig):
+                raise StoreFull(f"the state {self.path} has no room: {error.orig}", needs_operator=True) from error
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from greenmine.core.account import Account
 from greenmine.core.act import Act, ActKind
 from greenmine.core.clock import ManualClock
-from greenmine.core.errors import Corrupt, NotFound
+from greenmine.core.errors import NotFound
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
@@ -46,6 +46,7 @@ from tests.pipeline_scenes import (
     pm10,
     policy,
     scene,
+    table_rows,
 )
 
 RULES = policy([DUSTY])
@@ -523,9 +524,13 @@ class TestDamagedJournal:
         return held
 
     @pytest.mark.parametrize("kind", [RecordKind.ACT, RecordKind.POLICY])
-    def test_an_act_or_a_policy_that_cannot_be_read_ends_the_judging(self, kind: RecordKind) -> None:
-        with SPARE.state() as state, pytest.raises(Corrupt, match="does not fit its checksum"):
-            Pipeline(self.journal(kind), state).run_available()
+    def test_an_act_or_a_policy_that_cannot_be_read_is_passed_over_aloud(self, kind: RecordKind) -> None:
+        with SPARE.state() as state:
+            pipeline = Pipeline(self.journal(kind), state)
+            pipeline.run_available()
+            assert pipeline.cursor == 4
+            (said,) = [row for row in table_rows(state, "audit") if row["action"] == "journal.damaged_record"]
+            assert json.loads(said["body"])["kind"] == kind.name.lower()
 
     @pytest.mark.parametrize("kind", [RecordKind.MESSAGE, RecordKind.IMPORT])
     def test_a_message_is_a_dead_letter(self, kind: RecordKind) -> None:

@@ -265,7 +265,7 @@ def test_a_start_that_fails_lets_go_and_the_next_one_shows_the_first_password(
         assert service.first_admin_password is not None
 
 
-@pytest.mark.parametrize("name", ["state.db", "readings.duckdb", "journal.db"])
+@pytest.mark.parametrize("name", ["state.db", "readings.duckdb"])
 def test_a_home_with_a_broken_file_is_refused_and_let_go(home: Path, policies: Path, name: str) -> None:
     with running(home, policies, with_mqtt=False, with_web=False):
         pass
@@ -273,6 +273,19 @@ def test_a_home_with_a_broken_file_is_refused_and_let_go(home: Path, policies: P
     with pytest.raises(StoreUnavailable, match=name):
         Service(Home(home), settings_of(), load_policies([policies]))
     assert not Home(home).is_locked()
+
+
+def test_a_home_with_a_broken_journal_goes_on_and_says_what_is_lost(home: Path, policies: Path) -> None:
+    with running(home, policies, with_mqtt=False, with_web=False) as service:
+        assert service.drain(30)
+        lost = service.pipeline.cursor
+    (home / "journal.db").write_bytes(b"this is not a database, not at all" * 1000)
+    with running(home, policies, with_mqtt=False, with_web=False) as service:
+        assert service.drain(30)
+        assert service.pipeline.cursor > lost
+        with service.state.reading() as connection:
+            said = connection.exec_driver_sql("SELECT body FROM audit WHERE action = 'service.journal_loss'").scalars()
+            assert [json.loads(body)["batches"] for body in said] == [[[1, lost]]]
 
 
 def test_a_missing_secret_is_refused_before_anything_runs(home: Path, policies: Path) -> None:

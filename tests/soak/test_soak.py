@@ -22,6 +22,7 @@ from greenmine.store import outbox
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
 from tests.acceptance.test_kill import everything_is_stored, journalled_in, run_embedded
+from tests.unit.test_journal_recovery import damaged_starts
 
 pytestmark = pytest.mark.soak
 
@@ -120,3 +121,9 @@ def test_an_hour_without_a_store(tmp_path: Path) -> None:
     assert store.count(Selection()) == 360_000
     state.close()
     journal.close()
+
+
+@pytest.mark.parametrize(("rounds", "flips"), [(500, False), (1000, True)])
+def test_every_damaged_journal_starts_and_counts_what_is_gone(tmp_path: Path, rounds: int, flips: bool) -> None:
+    """reliability P8 at full size."""
+    damaged_starts(tmp_path, rounds, flips)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from greenmine.core import sqlite_library
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Corrupt, StoreUnavailable
-from greenmine.ingest import journal as journal_module
+from greenmine.ingest import journal_reader
 from greenmine.ingest.journal import Journal, JournalClock, JournalReader
 from greenmine.ingest.record import Batch, Record, RecordFlag, RecordKind
 
@@ -171,7 +171,7 @@ def test_reading_goes_on_in_whole_batches_of_bounded_size(tmp_path: Path, monkey
     assert [batch.no for batch in read(path, most_records=4)] == [1, 2]
     assert [batch.no for batch in read(path, after=2, most_records=4)] == [3, 4]
     assert [batch.no for batch in read(path, after=5)] == []
-    monkeypatch.setattr(journal_module, "MOST_BYTES", 5)
+    monkeypatch.setattr(journal_reader, "MOST_BYTES", 5)
     assert [batch.no for batch in read(path)] == [1]
     reader = JournalReader(path)
     assert [batch.no for batch in reader.all_batches()] == [1, 2, 3, 4, 5]
@@ -228,7 +228,6 @@ def test_a_text_that_is_no_longer_text_costs_only_its_record(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE record SET kind = 77 WHERE id = 2",
         "DELETE FROM record WHERE id = 2",
         "DELETE FROM record WHERE id = 6",
         "UPDATE record SET id = 99 WHERE id = 2",
@@ -244,8 +243,22 @@ def test_what_nobody_can_read_past_is_said_aloud(tmp_path: Path, statement: str)
     path = tmp_path / "j.db"
     written(path, 2, 2, 2)
     edit(path, statement)
+    reader = JournalReader(path)
     with pytest.raises(Corrupt):
-        read(path)
+        list(reader.all_batches())
+    reader.close()
+
+
+def test_a_record_of_no_known_kind_costs_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    written(path, 2, 2)
+    edit(path, "UPDATE record SET kind = 77 WHERE id = 2")
+    first, second = read(path)
+    assert [(one.record.kind, one.intact) for one in first.records] == [
+        (RecordKind.MESSAGE, True),
+        (RecordKind.LOST, False),
+    ]
+    assert all(one.intact for one in second.records)
 
 
 def test_a_gap_behind_the_cursor_is_seen(tmp_path: Path) -> None:

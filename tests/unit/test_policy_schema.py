@@ -69,7 +69,7 @@ def test_defaults_are_written_as_in_a_file() -> None:
         for node in nodes(json_schema())
         if node.get("pattern", "").endswith("(s|m|h|d)$") and "default" in node
     ]
-    assert set(defaults) == {"0s", "5m"}
+    assert set(defaults) == {"0s", "5m", "10s"}
 
 
 REGION = "schema: 1\nrules: []\n"

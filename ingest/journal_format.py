@@ -1,0 +1,75 @@
+"""The journal's file format: tables, checksums, and a record from its row."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from greenmine.ingest.record import Record, RecordKind, StoredRecord
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batch (
+    no INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, clock_ns INTEGER NOT NULL,
+    first_record INTEGER NOT NULL, records INTEGER NOT NULL, crc INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS record (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, source TEXT NOT NULL, client TEXT NOT NULL,
+    flags INTEGER NOT NULL, payload BLOB NOT NULL, crc INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), journal BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS lost (first_no INTEGER PRIMARY KEY, last_no INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS used (one INTEGER PRIMARY KEY CHECK (one = 1), no INTEGER NOT NULL, record INTEGER NOT NULL);
+"""
+"""`identity` tells this journal from any other; `lost` are batches that are known to be gone; `used` are numbers up to
+which none may be given again, whatever became of them."""
+INSERT_BATCH = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def record_crc(record: Record) -> int:
+    """The checksum that stands beside a record."""
+    crc = zlib.crc32(record.source.encode("utf-8", "surrogatepass"))
+    crc = zlib.crc32(record.client.encode("utf-8", "surrogatepass"), crc)
+    return zlib.crc32(record.payload, zlib.crc32(bytes((record.kind, record.flags)), crc))
+
+
+def batch_crc(no: int, received_ns: int, clock_ns: int, first_record: int, records: int) -> int:
+    """The checksum that stands beside a batch."""
+    return zlib.crc32(f"{no},{received_ns},{clock_ns},{first_record},{records}".encode())
+
+
+def prepare(db: Any, identity: bytes, wal: bool = True) -> None:
+    """Give a new file its settings and tables; leaves those of an existing one as they are."""
+    db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    if wal:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+    db.executescript(_SCHEMA)
+    if db.execute("SELECT 1 FROM identity").fetchone() is None:
+        db.execute("INSERT INTO identity VALUES (1, ?)", (identity,))
+
+
+def stored_record(
+    record_id: int, kind: Any, source: Any, client: Any, flags: Any, payload: Any, crc: Any
+) -> StoredRecord:
+    """A record from its row. What a damaged row has in the place of a value is kept as far as it can be shown."""
+    try:
+        known = RecordKind(kind)
+    except ValueError:
+        known = RecordKind.LOST
+    if isinstance(source, str) and isinstance(client, str) and isinstance(payload, bytes) and flags in range(256):
+        record = Record(known, source, payload, client, flags)
+        return StoredRecord(record_id, record, record_crc(record) == crc)
+    shown = payload if isinstance(payload, bytes) else str(payload).encode("utf-8", "replace")
+    return StoredRecord(record_id, Record(known, str(source), shown, str(client)), False)
+
+
+def sync_directory(folder: Path) -> None:
+    """Flush a folder, after a file in it was made or renamed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

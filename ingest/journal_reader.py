@@ -1,0 +1,191 @@
+"""Reading a journal: what stands in its file, and what has gone from there to the archive, as one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from greenmine.core import sqlite_library
+from greenmine.core.errors import Corrupt, StoreUnavailable
+from greenmine.ingest.archive import ArchiveReader
+from greenmine.ingest.journal_format import batch_crc, stored_record
+from greenmine.ingest.record import Batch, StoredRecord
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Payloads that one call of `batches` reads before it stops at the end of a batch."""
+
+
+class JournalReader:
+    """The reading end, for the pipeline, replays and the command line; any number, in any process.
+
+    Batches that have gone to the archive are read there, as if they were still here.
+    """
+
+    def __init__(self, path: Path, archive: Path | None = None) -> None:
+        """`archive` is the folder of segments; by itself the one beside the journal."""
+        try:
+            self._db: Any = sqlite_library.library.connect(
+                f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            # Only the writing connection may ever checkpoint: two at once meet the WAL-reset fault.
+            self._db.execute("PRAGMA query_only=1")
+            self._db.execute("PRAGMA wal_autocheckpoint=0")
+        except sqlite_library.Error as error:
+            raise StoreUnavailable(f"the journal {path} cannot be read: {error}") from error
+        # A flipped bit in a text must cost its record, which the checksum tells, and not the reading of all others.
+        self._db.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        self._lock = threading.Lock()
+        self.archive = ArchiveReader(path.parent / "archive" if archive is None else archive)
+
+    def batches(self, after: int, most_records: int = 5000) -> list[Batch]:
+        """Batches numbered above `after`, in order; whole ones, up to about `most_records` records and `MOST_BYTES`.
+
+        Raises:
+            Corrupt: batches are missing that are not known to be lost, or one does not fit its checksum or records.
+        """
+        with self._reading():
+            headers = self._headers(after, most_records)
+            if headers and (headers[0][0] == after + 1 or (after == 0 and not self.archive.segments())):
+                return self._whole(headers)
+        # In this order: a segment is in the archive before its batches leave the file.
+        archived = self.archive.batches(after, most_records)
+        if archived:
+            self._joined(after, archived[0].no)
+            return archived
+        with self._reading():
+            headers = self._headers(after, most_records)
+            batches = self._whole(headers) if headers else []
+        if batches:
+            self._joined(after, batches[0].no)
+        return batches
+
+    def record(self, record_id: int) -> StoredRecord | None:
+        """One record by its id."""
+        with self._reading():
+            found = next(self._records(record_id, record_id + 1), None)
+        return found if found is not None else self.archive.record(record_id)
+
+    def last_no(self) -> int:
+        """Number of the newest batch that was ever written, 0 for an empty journal."""
+        with self._reading():
+            newest = self._db.execute("SELECT MAX(no) FROM batch").fetchone()[0] or 0
+            used = self._db.execute("SELECT no FROM used").fetchone() if self._has("used") else None
+            return max(newest, used[0] if used else 0)
+
+    def last_record_id(self) -> int:
+        """Id of the newest record, 0 for an empty journal."""
+        with self._reading():
+            return self._db.execute("SELECT MAX(id) FROM record").fetchone()[0] or 0
+
+    def identity(self) -> bytes | None:
+        """What tells this journal from others; None in one that was written before it had that."""
+        with self._reading():
+            if not self._has("identity"):
+                return None
+            row = self._db.execute("SELECT journal FROM identity").fetchone()
+            return bytes(row[0]) if row else None
+
+    def first_no(self) -> int:
+        """Number of the oldest batch in the file, 0 for an empty journal."""
+        with self._reading():
+            return self._db.execute("SELECT MIN(no) FROM batch").fetchone()[0] or 0
+
+    def stored_crc(self, no: int) -> int | None:
+        """The stored checksum of a batch, None where there is none of this number."""
+        with self._reading():
+            row = self._db.execute("SELECT crc FROM batch WHERE no = ?", (no,)).fetchone()
+            return None if row is None else row[0]
+
+    def lost(self) -> list[tuple[int, int]]:
+        """First and last numbers of the batches that are known to be gone."""
+        with self._reading():
+            return self._lost()
+
+    def all_batches(self) -> Iterator[Batch]:
+        """The whole journal in order, in bounded memory."""
+        after = 0
+        while found := self.batches(after):
+            yield from found
+            after = found[-1].no
+
+    def sound(self) -> bool:
+        """SQLite's own check of the whole file; takes as long as reading it."""
+        with self._reading():
+            return bool(self._db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _whole(self, headers: list[tuple[int, int, int, int, int]]) -> list[Batch]:
+        """These batches with their records, up to the first gap between them."""
+        headers = [one for n, one in enumerate(headers) if one[0] == headers[0][0] + n]
+        records = self._records(headers[0][3], headers[-1][3] + headers[-1][4])
+        out: list[Batch] = []
+        size = 0
+        for no, received_ns, clock_ns, first, count in headers:
+            its = tuple(islice(records, count))
+            if [stored.id for stored in its] != list(range(first, first + count)):
+                raise Corrupt(f"the journal's batch {no} does not fit its records")
+            out.append(Batch(no, received_ns, clock_ns, its))
+            size += sum(len(stored.record.payload) for stored in its)
+            if size > MOST_BYTES:
+                break
+        return out
+
+    def _joined(self, after: int, first: int) -> None:
+        """Whether nothing is missing between two batches but what is known to be lost."""
+        if after == 0 or first == after + 1:
+            return
+        with self._reading():
+            lost = self._lost()
+        at = after + 1
+        for first_lost, last_lost in lost:
+            if first_lost <= at <= last_lost:
+                at = last_lost + 1
+        if at < first:
+            raise Corrupt(f"the journal lacks batches between {after} and {first}")
+
+    def _headers(self, after: int, most_records: int) -> list[tuple[int, int, int, int, int]]:
+        found: list[tuple[int, int, int, int, int]] = []
+        total = 0
+        for *header, crc in self._db.execute("SELECT * FROM batch WHERE no > ? ORDER BY no LIMIT 2000", (after,)):
+            no, received_ns, clock_ns, first, count = header
+            if batch_crc(no, received_ns, clock_ns, first, count) != crc:
+                raise Corrupt(f"the journal's batch {no} does not fit its checksum")
+            found.append((no, received_ns, clock_ns, first, count))
+            total += count
+            if total >= most_records:
+                break
+        return found
+
+    def _records(self, first: int, end: int) -> Iterator[StoredRecord]:
+        for row in self._db.execute("SELECT * FROM record WHERE id >= ? AND id < ? ORDER BY id", (first, end)):
+            yield stored_record(*row)
+
+    def _lost(self) -> list[tuple[int, int]]:
+        rows = self._db.execute("SELECT * FROM lost ORDER BY first_no").fetchall() if self._has("lost") else []
+        return sorted({*rows, *self.archive.lost()})
+
+    def _has(self, table: str) -> bool:
+        return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One snapshot for all that is read within: batches may be leaving for the archive meanwhile."""
+        try:
+            with self._lock:
+                self._db.execute("BEGIN")
+                try:
+                    yield
+                finally:
+                    self._db.execute("COMMIT")
+        except sqlite_library.OperationalError as error:
+            raise StoreUnavailable(f"the journal cannot be read now: {error}") from error
+        except (sqlite_library.Error, UnicodeDecodeError) as error:
+            # The driver also decodes names and statements that the damaged file itself holds.
+            raise Corrupt(f"the journal cannot be read: {error}") from error

@@ -56,7 +56,7 @@ def commit(state: StateDb, fx: Effects) -> None:
         edge_nodes.save(connection, fx.edge_nodes.values())
         _hours(connection, fx)
         hj212_packets.save(connection, fx.hj212_packets)
-        hj212_packets.save_joined(connection, fx.hj212_joined, fx.clock_ns)
+        hj212_packets.save_joined(connection, fx.hj212_joined)
         _refusals(connection, fx)
         _records(connection, fx)
         outbox.push_packed(connection, packed, len(fx.store))

@@ -22,11 +22,13 @@ from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import ReadingStore, Selection
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
-from greenmine.ingest.journal import Journal, JournalClock, JournalReader
+from greenmine.ingest.journal import JournalClock, JournalReader
+from greenmine.ingest.journal_recovery import open_journal
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.logins import Logins
 from greenmine.logs import configure_logs
+from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator, is_waiting
 from greenmine.store import dead_letters, schema
@@ -236,9 +238,9 @@ class LocalOffice:
             opened.callback(lock.release)
             self._state = StateDb(home.state)
             opened.callback(self._state.close)
-            self._journal = Journal(home.journal)
+            self._journal, self._loss = open_journal(home.journal, home.archive, cursor_of(self._state))
             opened.callback(self._journal.close)
-            reader = JournalReader(home.journal)
+            reader = JournalReader(home.journal, home.archive)
             opened.callback(reader.close)
             self._stamps = JournalClock(self._clock, self._journal.last_clock_ns)
             secrets = SecretFiles(home, [])
@@ -247,6 +249,9 @@ class LocalOffice:
             # What a service that was killed had journalled but not judged yet.
             self._pipeline.run_available()
             self._opened = opened.pop_all()
+        if self._loss is not None:
+            self._announced = True  # a loss is on record even where nothing else is entered
+            self._enter(Record(RecordKind.SERVICE, PRINCIPAL, b'{"event":"start","offline":true}'))
         self._administration = Administration(
             self._state,
             self._clock,
@@ -299,6 +304,10 @@ class LocalOffice:
             # only asks leaves no trace.
             self._announced = True
             self._enter(Record(RecordKind.SERVICE, PRINCIPAL, b'{"event":"start","offline":true}'))
+        if self._loss is not None:
+            lost, self._loss = self._loss, None
+            event = {"event": "journal_loss", "offline": True, **lost._asdict()}
+            self._enter(Record(RecordKind.SERVICE, PRINCIPAL, json.dumps(event).encode()))
         received_ns, clock_ns = self._stamps.advance()
         self._journal.append([(received_ns, clock_ns, [record])])
         self._pipeline.run_available()

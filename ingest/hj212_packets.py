@@ -41,6 +41,13 @@ class Part(NamedTuple):
     cp: bytes
 
 
+class Joined(NamedTuple):
+    """Of which journal records a record's data were put together, and when on the journal's clock."""
+
+    at_ns: int
+    records: set[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """Packets so far, by their number. One that is whole is kept for a while, so that a packet that is sent again is

@@ -27,6 +27,7 @@ from greenmine.ingest.record import RecordKind
 MARK = "journal.mark"
 _ENOSPC = 28
 _MORE_THAN_A_BATCH = 100_000
+_NEWEST_FORMAT = 2
 _NO_CRC = -1
 """Fits no record."""
 
@@ -80,6 +81,8 @@ def _examined(path: Path, archive: Path, judged_no: int, mark: Mark | None) -> t
     if not path.exists() or path.stat().st_size == 0:
         return ("the file is missing or empty" if mark is not None or judged_no else ""), mark
     try:
+        if verdict := _unwritable(path):
+            return verdict, mark
         with closing(JournalReader(path, archive)) as reader:
             last_no, identity = reader.last_no(), reader.identity()
             if mark is not None and identity is not None and mark.journal != identity:
@@ -102,6 +105,27 @@ def _examined(path: Path, archive: Path, judged_no: int, mark: Mark | None) -> t
             raise
         return str(error), mark
     return "", mark
+
+
+def _unwritable(path: Path) -> str:
+    """What would let every append fail although all that is needed can be read: damage in the pages' own structure."""
+    with path.open("rb") as file:
+        versions = file.read(20)[18:]
+    if any(version > _NEWEST_FORMAT for version in versions):
+        # SQLite takes such a file for one of a newer library, and opens it for reading only.
+        return "its header says that it may not be written"
+    try:
+        # For reading only: the end of another connection would write into what may be evidence.
+        where = f"{path.resolve().as_uri()}?mode=ro"
+        with closing(sqlite_library.library.connect(where, uri=True, isolation_level=None)) as db:
+            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite_library.Error as error:
+        if not sqlite_library.is_damage(error):
+            raise StoreUnavailable(f"the journal {path} cannot be read: {error}", needs_operator=True) from error
+        verdict = str(error)
+    except UnicodeDecodeError as error:
+        verdict = str(error)
+    return "" if verdict == "ok" else str(verdict)
 
 
 def _salvaged(path: Path, archive: Path, reason: str, judged_no: int, mark: Mark | None) -> Loss:

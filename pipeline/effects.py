@@ -20,7 +20,7 @@ from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
 from greenmine.core.relay import RelayFrame
 from greenmine.core.waiting import WaitingDevice, WaitingKey
-from greenmine.ingest.hj212_packets import Assembly, PacketKey
+from greenmine.ingest.hj212_packets import Assembly, Joined, PacketKey
 from greenmine.pipeline.identities import Recent
 from greenmine.pipeline.sparkplug_session import EdgeNode
 from greenmine.rules.conditions import ConditionState
@@ -223,8 +223,7 @@ class Effects:
     gaps: dict[str, Gap | None] = field(default_factory=dict)
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly | None] = field(default_factory=dict)
-    hj212_joined: dict[int, tuple[int, set[int]]] = field(default_factory=dict)
-    """By the record that made data in packets whole: the journal's clock, and the records of all packets."""
+    hj212_joined: dict[int, Joined] = field(default_factory=dict)
     relay: list[RelayFrame] = field(default_factory=list)
     relay_qn_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     relay_upto: int = 0

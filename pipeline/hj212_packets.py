@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from greenmine.ingest.hj212_packets import Assembly, PacketKey, Part
+from greenmine.ingest.hj212_packets import Assembly, Joined, PacketKey, Part
 from greenmine.store import schema
 
 KEPT_NS = 30 * 86400 * 1_000_000_000
@@ -52,12 +52,11 @@ def load(connection: Connection) -> dict[PacketKey, Assembly]:
     return found
 
 
-def save_joined(connection: Connection, joined: Mapping[int, tuple[int, Iterable[int]]]) -> None:
+def save_joined(connection: Connection, joined: Mapping[int, Joined]) -> None:
     """Remember which records made up the data that each of these records completed, so that it can be read again."""
-    for record_id, (at_ns, others) in joined.items():
-        # By the clock of the packet, not of the commit: which batches are committed together changes nothing.
+    for record_id, (at_ns, records) in joined.items():
         connection.execute(delete(_JOINED).where(_JOINED.c.at_ns < at_ns - KEPT_NS))
-        row = {"record_id": record_id, "records": json.dumps(sorted(others)), "at_ns": at_ns}
+        row = {"record_id": record_id, "records": json.dumps(sorted(records)), "at_ns": at_ns}
         connection.execute(update(_JOINED).where(_JOINED.c.record_id == record_id).values(row))
         if connection.execute(select(_JOINED.c.record_id).where(_JOINED.c.record_id == record_id)).first() is None:
             connection.execute(insert(_JOINED).values(row))

@@ -20,7 +20,7 @@ from greenmine.ingest.decode_hj212 import MINUTE_S, decode_hj212, decode_segment
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_frame import Damage, Frame, scan_payload
 from greenmine.ingest.hj212_gate import NOBODY, SOURCE
-from greenmine.ingest.hj212_packets import MAX_AGE_NS, Assembly, PacketKey, Part, given_up, key_of, with_part
+from greenmine.ingest.hj212_packets import MAX_AGE_NS, Assembly, Joined, PacketKey, Part, given_up, key_of, with_part
 from greenmine.ingest.hj212_segment import MINUTE, Segment, parse_segment
 from greenmine.ingest.hj212_sm4 import is_encrypted, plain_segment, to_key
 from greenmine.ingest.record import Batch, RecordFlag, StoredRecord
@@ -128,6 +128,7 @@ class Hj212Reader:
         return parse_segment(plain_segment(one, key)), device
 
     def _check_password(self, segment: Segment, device: str, reference: str) -> None:
+        """Refuse a frame (`auth`) whose password is not the registered one, or where that cannot be had."""
         try:
             password = self._secret(reference)
         except ConfigError as error:
@@ -196,8 +197,8 @@ class Hj212Reader:
                 return None
             raise DecodeRefused("packet", f"{len(assembly.parts)} of {segment.packets} packets came in time")
         if live:
-            _, records = fx.hj212_joined.setdefault(stored.id, (batch.clock_ns, {stored.id}))
-            records.update(one.record_id for one in assembly.parts.values())
+            joined = fx.hj212_joined.setdefault(stored.id, Joined(batch.clock_ns, {stored.id}))
+            joined.records.update(one.record_id for one in assembly.parts.values())
         return replace(segment, cp=assembly.joined())
 
     def _read_again(self, key: PacketKey, segment: Segment, sender: Sender, stored: StoredRecord) -> Assembly:

@@ -9,6 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from greenmine.cli import app
+from greenmine.home import Home
+from greenmine.office import LocalOffice
+from greenmine.store.state import StateDb
 from tests.service_rig import running, write_policy
 
 
@@ -51,3 +54,17 @@ def test_a_damaged_one_is_mended_by_the_next_start_and_says_what_it_lost(home: P
     code, shown = called(home, "verify")
     assert code == 1
     assert f"batches 1 to {before} are lost" in shown
+
+
+def test_a_command_without_the_service_mends_it_too_and_that_is_on_record(home: Path) -> None:
+    before = json.loads(called(home, "status", "--json")[1])["last_batch"]
+    (home / "journal.db").write_bytes(bytes(20_000))
+    for _ in range(2):
+        LocalOffice(Home(home)).close()
+    assert json.loads(called(home, "status", "--json")[1])["lost_batches"] == [[1, before]]
+    state = StateDb(home / "state.db", read_only=True)
+    with state.reading() as connection:
+        query = "SELECT body FROM audit WHERE action = 'service.journal_loss'"
+        said = [json.loads(body) for body in connection.exec_driver_sql(query).scalars()]
+    state.close()
+    assert [(one["batches"], one["offline"]) for one in said] == [([[1, before]], True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,21 @@ def damaged_starts(folder: Path, rounds: int, flips: bool) -> None:
 @pytest.mark.parametrize("flips", [True, False])
 def test_random_cuts_and_flips(tmp_path: Path, flips: bool) -> None:
     damaged_starts(tmp_path, 50, flips)
+
+
+@pytest.mark.parametrize("position", [18, 20, 36, 38, 39, 8194, 8199, 8202, 12290])
+def test_damage_that_only_an_append_would_meet_is_no_crash_loop(tmp_path: Path, position: int) -> None:
+    """Flips in the header and in the heads of pages of a journal that was judged to its end: all that a start reads is
+    well, and every append fails."""
+    whole = make(tmp_path / "whole").read_bytes()
+    for bit in range(8):
+        home = tmp_path / f"bit-{bit}"
+        home.mkdir()
+        shutil.copyfile(tmp_path / "whole" / MARK, home / MARK)
+        raw = bytearray(whole)
+        raw[position] ^= 1 << bit
+        path = home / "journal.db"
+        path.write_bytes(raw)
+        with closing(open_journal(path, home / "archive", BATCHES)[0]) as journal:
+            for number in range(40):
+                journal.append([(10**6 + number, 10**6 + number, [message("x" * 200)])])

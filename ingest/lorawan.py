@@ -13,7 +13,8 @@ from greenmine.core.errors import DecodeRefused
 from greenmine.ingest.decoded import Decoded, DeviceHealth, Item, Unreadable
 from greenmine.ingest.strict_json import FaultyObject, check_keys
 
-MAX_NAME = 128
+MAX_NAME = 256
+"""As long as a codec can name."""
 MAX_FRAME_BYTES = 255
 _EUI = re.compile(r"[0-9A-Fa-f]{16}", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -25,10 +26,10 @@ def add_fields(fields: Mapping[str, Any], like: Item, decoded: Decoded) -> None:
     """Add what the network's payload codec made: an item a number, with its path in dots for a name (`soil.d20`).
 
     Numbers may be text (`"21.40"`); anything else is unreadable, and costs something only where its name is mapped.
-    A name that stands twice is unreadable too.
+    A name that stands twice is unreadable too. One that is too long is cut and marked, so that no codec means it.
     """
     for path, value in _leaves(fields, ""):
-        name = path[:MAX_NAME]
+        name = path if len(path) <= MAX_NAME else f"{path[:MAX_NAME]}…"
         try:
             number = _number(value, name)
         except DecodeRefused as refused:
@@ -122,7 +123,8 @@ def _leaves(fields: Mapping[str, Any], before: str) -> Iterable[tuple[str, Any]]
         if key in repeated:
             yield before + key, _REPEATED
         elif isinstance(value, dict):
-            yield from _leaves(value, f"{before}{key}.")
+            # What is too long is not copied into each of its leaves.
+            yield from _leaves(value, f"{before}{key}."[: MAX_NAME + 1])
         else:
             yield before + key, value
 

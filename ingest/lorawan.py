@@ -16,6 +16,8 @@ from greenmine.ingest.strict_json import FaultyObject, check_keys
 MAX_NAME = 256
 """As long as a codec can name."""
 MAX_FRAME_BYTES = 255
+MAX_LEVEL = 300
+"""dBm or dB, of either sign; NaN is beyond it too."""
 _EUI = re.compile(r"[0-9A-Fa-f]{16}", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
@@ -106,10 +108,10 @@ def frame_bytes(found: Any) -> bytes:
 
 def signal(gateways: Any) -> DeviceHealth | None:
     """Strength and signal-to-noise ratio at the gateway that heard best; None where none says it. A strength that is
-    left out is unknown, a ratio that is left out beside one is 0."""
+    left out, or that no radio hears, is unknown; a ratio that is left out beside one is 0."""
     heard: list[tuple[float, float]] = []
     for gateway in gateways if isinstance(gateways, list) else ():
-        if isinstance(gateway, dict) and _is_finite(gateway.get("rssi")) and _is_finite(gateway.get("snr", 0)):
+        if isinstance(gateway, dict) and _is_level(gateway.get("rssi")) and _is_level(gateway.get("snr", 0)):
             heard.append((float(gateway["rssi"]), float(gateway.get("snr", 0))))
     if not heard:
         return None
@@ -148,5 +150,5 @@ def _number(value: Any, name: str) -> float | None:
     return float(value)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_LEVEL

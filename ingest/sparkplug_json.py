@@ -17,8 +17,8 @@ def parse_sparkplug_json(view: bytes) -> tuple[str | None, SparkplugPayload]:
     """The topic, where the view names one, and the payload. A payload alone will do.
 
     Raises:
-        DecodeRefused: words of `strict_json.parse_object`, `type` of what Sparkplug has in another, and
-            `too_many_records`.
+        DecodeRefused: words of `strict_json.parse_object`, `type` of what Sparkplug has in another, `range`
+            of a value that it cannot send, and `too_many_records`.
     """
     document = parse_object(view)
     topic, payload = document.get("topic"), document.get("payload", document)
@@ -37,6 +37,8 @@ def _metric(sent: dict[str, Any]) -> SparkplugMetric:
     name, value = sent.get("name"), sent.get("value")
     if not (name is None or isinstance(name, str)):
         raise DecodeRefused("type", "name is text")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise DecodeRefused("range", "a value does not fit 64 bits")
     return SparkplugMetric(
         None if name is None else name.encode(),
         _whole(sent, "alias"),

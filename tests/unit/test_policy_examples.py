@@ -26,6 +26,13 @@ def test_mines_load_without_problems_or_warnings(name: str) -> None:
     assert loaded.files == [EXAMPLES / f"{name}.yaml", EXAMPLES / "regions" / "150622.yaml"]
 
 
+def test_the_mine_of_other_networks_stands_for_itself() -> None:
+    loaded = load_policy(EXAMPLES / "networks" / "shifan-3.yaml")
+    assert loaded.warnings == []
+    assert len(loaded.files) == 1
+    assert {device.codec for device in loaded.policy.devices} == {"soil-probe", "pump-house", None}
+
+
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "regions").glob("*.yaml")), ids=lambda path: path.stem)
 def test_regions_are_right(path: Path) -> None:
     check_region(path)

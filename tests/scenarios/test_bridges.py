@@ -11,6 +11,7 @@ from greenmine.core.alert import Condition
 from greenmine.core.errors import NotFound
 from greenmine.core.quality import Quality
 from greenmine.ingest.record import Record, RecordKind
+from greenmine.pipeline.pipeline import Pipeline
 from greenmine.policy.load import EXAMPLES, load_policy
 from greenmine.simulator.encode_chirpstack import chirpstack_topic, chirpstack_uplink
 from greenmine.simulator.encode_senml import SenmlValue, senml_pack
@@ -205,6 +206,24 @@ class TestSparkplug:
             s.batch(arrived(*session.device_death("pump", s.now_ns)))
             assert s.the_alert().condition is Condition.STALE
             assert s.reasons()[-3:] == ["silent_while_firing", "data_returned", "silent_while_firing"]
+
+    def test_a_replay_of_the_journal_comes_to_the_same(self) -> None:
+        """All batches at once, in another state: sessions, requests, alerts that a death made stale, dead letters."""
+        with SPARE.state() as live, SPARE.state() as again:
+            s = Scene(live).begin(FLOODED)
+            session = self.born(s)
+            self.say(s, session, 720.0)
+            s.batch(*networks(s.now_ns, 1, fields={"SM20": 0.184, "x": 1}))
+            session.skip()
+            self.say(s, session, 721.0)
+            s.batch(arrived(*session.device_birth("stranger", {"Flow": 1.0}, s.now_ns)))
+            s.batch(arrived(*session.node_death()))
+            self.say(s, session, 722.0)
+            Pipeline(s.reader, again).run_available()
+            assert everything(again) == everything(live)
+            assert restored(again).edge_nodes == restored(live).edge_nodes
+            assert s.the_alert().condition is Condition.STALE
+            assert len(s.rows("downlink")) == 1
 
     def test_a_death_ends_nothing_of_other_devices(self) -> None:
         with SPARE.state() as state:

@@ -15,6 +15,7 @@ from greenmine.core.errors import DecodeRefused, UserError
 from greenmine.core.identifier import is_identifier
 from greenmine.core.metric import METRICS
 from greenmine.core.quality import flag_names
+from greenmine.ingest.codec import is_ours
 from greenmine.ingest.decode_chirpstack import decode_chirpstack
 from greenmine.ingest.decode_hj212 import decode_hj212
 from greenmine.ingest.decode_json import decode_json
@@ -28,6 +29,8 @@ from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.ingest.topic import Topic, TopicKind, parse_topic
 from greenmine.terminal import BAD_INPUT, err, print_line, reported
 
+_OTHER_KINDS = ("type", "stat")
+"""A value that is no number may well be meant to be none: a door, a text. Whether it matters, only a codec says."""
 UNNAMED = ""
 """The metric of a value whose name the payload does not give; shown as null."""
 
@@ -57,6 +60,9 @@ def decode(
     except DecodeRefused as refused:
         print_line({"reject": refused.word, "detail": refused.detail})
         raise typer.Exit(BAD_INPUT) from refused
+    for one in decoded.unreadable:
+        if one.word not in _OTHER_KINDS or is_ours(one.name):
+            decoded.refused.append(RefusedItem(one.word, one.detail))
     _print(decoded, parsed, format_)
     if decoded.refused:
         raise typer.Exit(BAD_INPUT)
@@ -87,12 +93,17 @@ def _is_mac(name: str) -> bool:
     return len(name) in (12, 16) and set(name) <= set("0123456789abcdef")
 
 
-def _chirpstack(payload: bytes, _: str | None, __: int) -> Decoded:
-    return _with_frame(decode_chirpstack(payload))
+def _chirpstack(payload: bytes, topic: str | None, _: int) -> Decoded:
+    return _with_frame(decode_chirpstack(payload, _named_in(topic, TopicKind.CHIRPSTACK)))
 
 
-def _tts(payload: bytes, _: str | None, __: int) -> Decoded:
-    return _with_frame(decode_tts(payload))
+def _tts(payload: bytes, topic: str | None, _: int) -> Decoded:
+    return _with_frame(decode_tts(payload, _named_in(topic, TopicKind.TTS)))
+
+
+def _named_in(topic: str | None, kind: TopicKind) -> str | None:
+    """The device that a LoRaWAN network's topic names."""
+    return topic.split("/")[3] if topic is not None and parse_topic(topic).kind is kind else None
 
 
 def _with_frame(decoded: Decoded) -> Decoded:
@@ -161,7 +172,8 @@ def _print(decoded: Decoded, topic: Topic | None, format_: str) -> None:
         print_line(_line(item, topic, format_))
     for refused in decoded.refused:
         print_line({"reject": refused.word, "detail": refused.detail})
-    for note in (*(one.detail for one in decoded.unreadable), *decoded.notes):
+    passed_over = (one.detail for one in decoded.unreadable if one.word in _OTHER_KINDS and not is_ours(one.name))
+    for note in (*passed_over, *decoded.notes):
         err.print(f"note / 提示: {note}", highlight=False, markup=False)
 
 

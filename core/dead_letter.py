@@ -74,6 +74,7 @@ class DeadReason(StrEnum):
     CP = "cp"
     CN = "cn"
     QN = "qn"
+    QN_REUSE = "qn_reuse"
     MN = "mn"
     AUTH = "auth"
     FIELD = "field"

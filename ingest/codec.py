@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from greenmine.core.errors import DecodeRefused
 from greenmine.core.identifier import is_identifier
@@ -13,6 +14,7 @@ from greenmine.policy.codec import Codec, CodecField, CodecTarget
 MOST_SHOWN = 8
 """Names that a refusal lists."""
 _NO_CODEC = Codec()
+_NAME_END = re.compile("[@/]")
 
 
 def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
@@ -32,14 +34,15 @@ def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
         target = codec.fields.get(_sent_name(item))
         if target is not None:
             _add(ours, _mapped(item, target))
-        elif item.metric == codec.battery and item.value is not None:
-            ours.health = _with_battery(ours.health, item.value, codec.battery_unit)
+        elif item.metric == codec.battery:
+            if item.value is not None:
+                ours.health = _with_battery(ours.health, item.value, codec.battery_unit)
         elif (own := _own(item)) is not None:
             ours.items.append(own)
         elif item.metric not in codec.ignore:
             unknown.append(item.metric)
     for one in decoded.unreadable:
-        if one.name in codec.fields or one.name in METRICS:
+        if one.name in codec.fields or is_ours(one.name):
             ours.refused.append(RefusedItem(one.word, one.detail))
         else:
             ours.notes.append(one.detail)
@@ -50,6 +53,11 @@ def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
     if decoded.frame is not None and decoded.sender is not None:
         _read_bytes(decoded.frame, decoded.sender, codec, ours)
     return ours
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name as sent is one of our metrics, perhaps with a channel."""
+    return _NAME_END.split(name, maxsplit=1)[0] in METRICS
 
 
 def _sent_name(item: Item) -> str:

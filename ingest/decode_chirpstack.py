@@ -12,18 +12,22 @@ MAX_COUNTER = 2**32 - 1
 MAX_PORT = 255
 
 
-def decode_chirpstack(payload: bytes) -> Decoded:
+def decode_chirpstack(payload: bytes, dev_eui: str | None = None) -> Decoded:
     """Decode an uplink event. `Item.device` is the device EUI in lower case, `Item.metric` the name in `object`, where
     the network has a codec; else `frame` has the bytes. `seq` is the frame counter and `boot` the device address.
 
     Counters and port that are left out are 0. The time is `time`, when the network server received the uplink.
 
+    `dev_eui` is the topic's, which wins: a payload that names another is refused.
+
     Raises:
         DecodeRefused: the event as a whole; words of `strict_json.parse_object`, and `missing_field range base64
-            device_id_charset ts_format ts_zone ts_range`.
+            scope device_id_charset ts_format ts_zone ts_range`.
     """
     event = parse_object(payload)
     device = eui(text(section(event, "deviceInfo"), "devEui"))
+    if dev_eui is not None and dev_eui.lower() != device:
+        raise DecodeRefused("scope", f"the topic is not that of {device}, which the payload names")
     time_ns = from_rfc3339(text(event, "time"))
     seq = count(event, "fCnt", MAX_COUNTER)
     like = Item(device, "", "", "inst", 0, time_ns, None, None, 0, seq, session(event, "devAddr"))

@@ -71,8 +71,11 @@ def decode_senml(payload: bytes, at_ns: int) -> Decoded:
     base = _Base()
     for index, record in enumerate(records):
         try:
-            if not isinstance(record, dict) or not record.keys() & _LABELS:
-                raise DecodeRefused("senml_record", "a record is an object with at least one label of RFC 8428")
+            if not isinstance(record, dict):
+                raise DecodeRefused("senml_record", "a record is an object")
+            _check_understood(record, f"[{index}]")
+            if not record.keys() & _LABELS:
+                raise DecodeRefused("senml_record", "a record has at least one label of RFC 8428")
             base = _next_base(record, base, f"[{index}]")
             if escaped:
                 check_surrogates(record)
@@ -111,11 +114,15 @@ class _PackRefused(DecodeRefused):
     """What costs the pack, not the record in which it stands."""
 
 
-def _next_base(record: dict[str, Any], base: _Base, where: str) -> _Base:
-    """The base fields from this record on."""
+def _check_understood(record: dict[str, Any], where: str) -> None:
+    """RFC 8428 section 4.4: a label that ends in `_` and is not understood costs the pack."""
     for label in record:
         if label.endswith("_"):
             raise _PackRefused("senml_must_understand", f"{where}: {label[:40]!r} must be understood, and is not")
+
+
+def _next_base(record: dict[str, Any], base: _Base, where: str) -> _Base:
+    """The base fields from this record on."""
     version = record.get("bver", base.version)
     if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
         raise _PackRefused("type", f"{where}: bver is an integer")

@@ -16,13 +16,12 @@ from greenmine.ingest.sparkplug_protobuf import parse_sparkplug
 from greenmine.ingest.strict_json import MAX_BYTES
 from greenmine.ingest.timestamp import from_milliseconds
 
-MAX_METRICS = 5_000
-"""More than our own format takes: a birth lists all that a gateway has."""
 MAX_NAME = 256
 MAX_SEQ = 255
 BAD_QUALITY = frozenset((0, 500))
 """Bad, and stale."""
 
+_DATATYPES = frozenset(int(kind) for kind in DataType) - {int(DataType.BOOLEAN)}
 _BITS = {DataType.INT8: 8, DataType.INT16: 16, DataType.INT32: 32, DataType.INT64: 64}
 _NUMBERS = ("int", "long", "float", "double")
 
@@ -47,7 +46,7 @@ class SparkplugMessage:
 
 
 def decode_sparkplug(payload: bytes, device: str, aliases: Mapping[int, Alias]) -> SparkplugMessage:
-    """Decode what `device` (`group/edge[/device]`) sent; `aliases` are those of the edge node's births.
+    """Decode what `device` (`group/edge[/device]`) sent; `aliases` are those of its own birth.
 
     A Float is the shortest decimal number that names it (21.4, not 21.399999618530273). Values that are no numbers are
     `unreadable`. Historical values are items like any other; they are late.
@@ -61,9 +60,7 @@ def decode_sparkplug(payload: bytes, device: str, aliases: Mapping[int, Alias]) 
 
 
 def decode_payload(sent: SparkplugPayload, device: str, aliases: Mapping[int, Alias]) -> SparkplugMessage:
-    """The same of a payload that has been read already; without `size protobuf`."""
-    if len(sent.metrics) > MAX_METRICS:
-        raise DecodeRefused("too_many_records", f"{len(sent.metrics)} metrics; the most is {MAX_METRICS}")
+    """The same of a payload that has been read already: only `range` is refused."""
     if sent.seq is not None and not 0 <= sent.seq <= MAX_SEQ:
         raise DecodeRefused("range", f"seq is 0 to {MAX_SEQ}")
     message = SparkplugMessage(Decoded(), sent.seq, None)
@@ -159,7 +156,7 @@ def _signed(value: int, datatype: int | None, shown: str) -> int:
         if value >= 1 << 31:
             raise DecodeRefused("type", f"{shown} may be negative; it has no data type, and its birth is not known")
         return value
-    if datatype not in list(DataType) or datatype == DataType.BOOLEAN:
+    if datatype not in _DATATYPES:
         raise DecodeRefused("type", f"{shown} is not a number")
     bits = _BITS.get(DataType(datatype))
     if bits is None:

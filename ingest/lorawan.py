@@ -13,8 +13,11 @@ from greenmine.core.errors import DecodeRefused
 from greenmine.ingest.decoded import Decoded, DeviceHealth, Item, Unreadable
 from greenmine.ingest.strict_json import FaultyObject, check_keys
 
-MAX_NAME = 128
+MAX_NAME = 256
+"""As long as a codec can name."""
 MAX_FRAME_BYTES = 255
+MAX_LEVEL = 300
+"""dBm or dB, of either sign; NaN is beyond it too."""
 _EUI = re.compile(r"[0-9A-Fa-f]{16}", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
@@ -25,10 +28,10 @@ def add_fields(fields: Mapping[str, Any], like: Item, decoded: Decoded) -> None:
     """Add what the network's payload codec made: an item a number, with its path in dots for a name (`soil.d20`).
 
     Numbers may be text (`"21.40"`); anything else is unreadable, and costs something only where its name is mapped.
-    A name that stands twice is unreadable too.
+    A name that stands twice is unreadable too. One that is too long is cut and marked, so that no codec means it.
     """
     for path, value in _leaves(fields, ""):
-        name = path[:MAX_NAME]
+        name = path if len(path) <= MAX_NAME else f"{path[:MAX_NAME]}…"
         try:
             number = _number(value, name)
         except DecodeRefused as refused:
@@ -105,10 +108,10 @@ def frame_bytes(found: Any) -> bytes:
 
 def signal(gateways: Any) -> DeviceHealth | None:
     """Strength and signal-to-noise ratio at the gateway that heard best; None where none says it. A strength that is
-    left out is unknown, a ratio that is left out beside one is 0."""
+    left out, or that no radio hears, is unknown; a ratio that is left out beside one is 0."""
     heard: list[tuple[float, float]] = []
     for gateway in gateways if isinstance(gateways, list) else ():
-        if isinstance(gateway, dict) and _is_finite(gateway.get("rssi")) and _is_finite(gateway.get("snr", 0)):
+        if isinstance(gateway, dict) and _is_level(gateway.get("rssi")) and _is_level(gateway.get("snr", 0)):
             heard.append((float(gateway["rssi"]), float(gateway.get("snr", 0))))
     if not heard:
         return None
@@ -122,7 +125,8 @@ def _leaves(fields: Mapping[str, Any], before: str) -> Iterable[tuple[str, Any]]
         if key in repeated:
             yield before + key, _REPEATED
         elif isinstance(value, dict):
-            yield from _leaves(value, f"{before}{key}.")
+            # What is too long is not copied into each of its leaves.
+            yield from _leaves(value, f"{before}{key}."[: MAX_NAME + 1])
         else:
             yield before + key, value
 
@@ -146,5 +150,5 @@ def _number(value: Any, name: str) -> float | None:
     return float(value)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_LEVEL

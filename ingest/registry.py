@@ -40,6 +40,15 @@ class Registry:
         """Sparkplug edge nodes (`group/edge`) that are a device of ours or have one behind them."""
         return frozenset("/".join(name.split("/")[:2]) for kind, name in self.addresses if kind == "edge")
 
+    def behind(self, address: str) -> tuple[tuple[str, str], ...]:
+        """Mine and device of a Sparkplug address (`group/edge[/device]`) and, of an edge node, of all that is behind
+        it."""
+        return tuple(
+            named
+            for (network, one), named in self.addresses.items()
+            if network == "edge" and named is not None and (one == address or one.startswith(f"{address}/"))
+        )
+
     def device_at(self, network: str, address: str) -> tuple[str, str]:
         """Mine and device of an address: `dev_eui` (lower case), `mn` or `edge`.
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
+from greenmine.core.errors import DecodeRefused
+
+MAX_METRICS = 5_000
+"""More than our own format takes: a birth lists all that a gateway has."""
 REBIRTH = "Node Control/Rebirth"
 BD_SEQ = "bdSeq"
 NOT_READINGS = ("Node Control/", "Device Control/")
@@ -79,6 +83,12 @@ class SparkplugPayload(NamedTuple):
     timestamp_ms: int | None
     seq: int | None
     metrics: list[SparkplugMetric]
+
+
+def check_count(metrics: int) -> None:
+    """Refuse a payload with more metrics than are read: `too_many_records`."""
+    if metrics > MAX_METRICS:
+        raise DecodeRefused("too_many_records", f"{metrics} metrics; the most is {MAX_METRICS}")
 
 
 def sparkplug_topic(topic: str) -> SparkplugTopic | None:

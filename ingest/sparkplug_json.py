@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from greenmine.core.errors import DecodeRefused
-from greenmine.ingest.sparkplug import DataType, SparkplugMetric, SparkplugPayload
+from greenmine.ingest.sparkplug import DataType, SparkplugMetric, SparkplugPayload, check_count
 from greenmine.ingest.strict_json import parse_object
 
 _TYPES = {kind.name.lower(): int(kind) for kind in DataType}
@@ -17,7 +17,8 @@ def parse_sparkplug_json(view: bytes) -> tuple[str | None, SparkplugPayload]:
     """The topic, where the view names one, and the payload. A payload alone will do.
 
     Raises:
-        DecodeRefused: words of `strict_json.parse_object`, and `type` of what Sparkplug has in another.
+        DecodeRefused: words of `strict_json.parse_object`, `type` of what Sparkplug has in another, `range`
+            of a value that it cannot send, and `too_many_records`.
     """
     document = parse_object(view)
     topic, payload = document.get("topic"), document.get("payload", document)
@@ -26,6 +27,7 @@ def parse_sparkplug_json(view: bytes) -> tuple[str | None, SparkplugPayload]:
     metrics = payload.get("metrics", [])
     if not isinstance(metrics, list) or not all(isinstance(one, dict) for one in metrics):
         raise DecodeRefused("type", "metrics is an array of objects")
+    check_count(len(metrics))
     return topic, SparkplugPayload(
         _whole(payload, "timestamp"), _whole(payload, "seq"), [_metric(one) for one in metrics]
     )
@@ -35,6 +37,8 @@ def _metric(sent: dict[str, Any]) -> SparkplugMetric:
     name, value = sent.get("name"), sent.get("value")
     if not (name is None or isinstance(name, str)):
         raise DecodeRefused("type", "name is text")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise DecodeRefused("range", "a value does not fit 64 bits")
     return SparkplugMetric(
         None if name is None else name.encode(),
         _whole(sent, "alias"),

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 
 from greenmine.core.clock import NS_PER_MS
 from greenmine.core.errors import DecodeRefused
-from greenmine.ingest.sparkplug import REBIRTH, DataType, SparkplugMetric, SparkplugPayload
+from greenmine.ingest.sparkplug import REBIRTH, DataType, SparkplugMetric, SparkplugPayload, check_count
 
 _F = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "greenmine.sparkplug"
@@ -39,13 +39,14 @@ def parse_sparkplug(payload: bytes) -> SparkplugPayload:
     """A payload as it was sent.
 
     Raises:
-        DecodeRefused: `protobuf`.
+        DecodeRefused: `protobuf`, `too_many_records` (an empty metric costs its sender two bytes).
     """
     sent: Any = _Payload()
     try:
         sent.ParseFromString(payload)
     except message.DecodeError as error:
         raise DecodeRefused("protobuf", "the payload is no Sparkplug B message") from error
+    check_count(len(sent.metrics))
     return SparkplugPayload(
         sent.timestamp if sent.HasField("timestamp") else None,
         sent.seq if sent.HasField("seq") else None,
@@ -66,7 +67,7 @@ def rebirth_command(at_ns: int) -> bytes:
 
 def _metric(sent: Any) -> SparkplugMetric:
     properties = dict(zip(sent.properties.keys, sent.properties.values, strict=False))
-    unit, quality = properties.get(b"engUnit"), properties.get(b"Quality")
+    unit = properties.get(b"engUnit")
     kind = sent.WhichOneof("value")
     return SparkplugMetric(
         sent.name if sent.HasField("name") else None,
@@ -77,8 +78,14 @@ def _metric(sent: Any) -> SparkplugMetric:
         getattr(sent, kind) if kind else None,
         sent.is_null,
         unit.string_value if unit is not None and unit.HasField("string_value") else None,
-        quality.int_value or quality.long_value if quality is not None else None,
+        _whole(properties.get(b"Quality")),
     )
+
+
+def _whole(sent: Any) -> int | None:
+    """A property that is an integer; None where there is none, or it is something else."""
+    kind = None if sent is None else sent.WhichOneof("value")
+    return getattr(sent, kind) if kind in ("int_value", "long_value") else None
 
 
 def _payload_class() -> type[message.Message]:

@@ -58,6 +58,8 @@ def parse_topic(topic: str) -> Topic:
     levels = topic.split("/")
     bridged = _bridged_kind(levels)
     if bridged is not None:
+        if "" in levels:
+            raise DecodeRefused("topic_empty_level", "a level of the topic is empty")
         return Topic("", "", bridged)
     if not topic.startswith("mines/"):
         raise DecodeRefused("topic_shape", "a topic begins with mines/, or is one of a bridge that is known")

@@ -28,6 +28,8 @@ class Understood(NamedTuple):
     mine: str
     device: str
     decoded: Decoded
+    dead: tuple[tuple[str, str], ...] = ()
+    """Mine and device of those that the message says are gone: what they said last is stale."""
 
 
 class Formats:
@@ -72,11 +74,8 @@ class Formats:
         return Understood(*self._hj212_reader.read(topic, stored, batch, fx, live))
 
     def _chirpstack(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
-        decoded = decode_chirpstack(stored.record.payload)
-        address = _one_device(decoded)
-        if stored.record.source.split("/")[3].lower() != address:
-            raise DecodeRefused("scope", f"the topic is not that of {address}, which the payload names")
-        return self._bridged("dev_eui", address, decoded)
+        decoded = decode_chirpstack(stored.record.payload, stored.record.source.split("/")[3])
+        return self._bridged("dev_eui", _one_device(decoded), decoded)
 
     def _tts(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
         decoded = decode_tts(stored.record.payload, stored.record.source.split("/")[3])
@@ -87,13 +86,15 @@ class Formats:
         if topic is None or topic.type.is_command:
             return Understood("", "", Decoded())
         registry = self._state.registry
-        if topic.node not in registry.edge_nodes:
-            registry.device_at("edge", topic.address)  # says that it is unknown
         node = self._state.edge_nodes.get(topic.node) or EdgeNode(topic.node)
-        message = decode_sparkplug(stored.record.payload, topic.address, node.aliases(stored.id))
+        message = decode_sparkplug(stored.record.payload, topic.address, node.aliases(topic.device, stored.id))
+        if topic.node not in registry.edge_nodes:
+            return self._bridged("edge", topic.address, message.decoded)  # which says that it is unknown
         ignored = self._follow(node, topic, message, stored.id, batch, fx) if live else ""
-        if ignored or topic.type in (MessageType.NDEATH, MessageType.DDEATH):
-            return Understood("", "", Decoded(notes=[ignored] if ignored else []))
+        if ignored:
+            return Understood("", "", Decoded(notes=[ignored]))
+        if topic.type in (MessageType.NDEATH, MessageType.DDEATH):
+            return Understood("", "", Decoded(), registry.behind(topic.address) if live else ())
         decoded = message.decoded
         if message.unnamed:
             shown = ", ".join(str(alias) for alias, _ in message.unnamed[:8])
@@ -113,7 +114,8 @@ class Formats:
         fx: Effects,
     ) -> str:
         """Take the message into its node's session; why it is not to be used, '' where it is."""
-        step = next_session(before, topic, message, record_id)
+        ours = ("edge", topic.address) in self._state.registry.addresses
+        step = next_session(before, topic, message, record_id, ours)
         node = step.node
         if step.rebirth:
             node, request = ask_rebirth(node, batch.clock_ns)

@@ -47,7 +47,7 @@ class Gaps:
         """The numbers that a message gives itself: `seq` and `boot` of each object of own JSON, the frame counter of a
         LoRaWAN uplink, the periods of HJ 212. Of a message that was `replayed` they say nothing of where the device is
         now, but they may be what is missing."""
-        mine, sender, decoded = understood
+        mine, sender, decoded = understood[:3]
         if kind in (TopicKind.HJ212, TopicKind.HJ212_TCP):
             self._of_periods(understood, clock_ns, fx, replayed)
             return
@@ -65,7 +65,7 @@ class Gaps:
 
     def _of_periods(self, understood: Understood, clock_ns: int, fx: Effects, replayed: bool) -> None:
         """Statistics of a station begin one period after the other: their periods number themselves."""
-        mine, sender, decoded = understood
+        mine, sender, decoded = understood[:3]
         periods = {(item.device or sender, item.period_s, item.time_ns) for item in decoded.items if item.period_s}
         for device, period_s, time_ns in sorted(periods):
             if period_s <= MOST_PERIOD_S and self._speaks_for(mine, sender, device):

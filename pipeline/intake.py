@@ -95,6 +95,8 @@ class Intake:
             sender = understood.mine, understood.device
             outcome = self._admitted(understood, batch.received_ns)
             self._gaps.of_message(topic.kind, understood, batch.clock_ns, fx)
+            for one_dead in understood.dead:
+                self._watch.on_death(*one_dead, batch.clock_ns, fx)
             if understood.mine:
                 self._waiting.own_topic(understood.mine, understood.device, understood.decoded.items, stored, batch, fx)
         for one in outcome:
@@ -219,7 +221,7 @@ class Intake:
         return None if topic.kind is TopicKind.DOWN else topic
 
     def _admitted(self, understood: Understood, received_ns: int) -> list[Admitted | DecodeRefused]:
-        mine, device, decoded = understood
+        mine, device, decoded = understood[:3]
         outcome: list[Admitted | DecodeRefused] = [DecodeRefused(*refused) for refused in decoded.refused]
         for item in decoded.items:
             try:

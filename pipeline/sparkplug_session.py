@@ -1,7 +1,8 @@
 """What is known of each Sparkplug edge node: its births, its sequence, and whether it has to be asked for them again.
 
 A function of the messages in the order of the journal and of the journal's clock. Only nodes that are a device of ours
-or have one behind them are followed; nobody else is spoken to, and strangers cost no memory.
+or have one behind them are followed, and of what is behind them only devices of ours: nobody else is asked for
+anything, and strangers, whose names anybody may invent, cost no memory.
 """
 
 from __future__ import annotations
@@ -40,15 +41,12 @@ class EdgeNode:
     rebirth_asked_ns: int | None = None
     births: Mapping[str, Birth] = field(default_factory=dict)
 
-    def aliases(self, before_record: int) -> dict[int, Alias]:
-        """Aliases in force for a message in the journal's record `before_record`: those of births that came before
-        it. One alias is one metric's over the whole node (Sparkplug 3.0 section 6.4.6)."""
-        return {
-            alias: named
-            for birth in self.births.values()
-            if birth.record_id < before_record
-            for alias, named in birth.aliases.items()
-        }
+    def aliases(self, device: str, before_record: int) -> Mapping[int, Alias]:
+        """Aliases in force for a message of a device in the journal's record `before_record`: those of its own birth,
+        if that came before. An alias is one metric's over the whole node (Sparkplug 3.0 section 6.4.6), but where a
+        node breaks that rule, or a birth was lost, another device's name would make a reading of something else."""
+        birth = self.births.get(device)
+        return birth.aliases if birth is not None and birth.record_id < before_record else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +59,16 @@ class SessionStep:
     ignored: str = ""
 
 
-def next_session(before: EdgeNode, topic: SparkplugTopic, message: SparkplugMessage, record_id: int) -> SessionStep:
-    """What a message says of its node's session.
+def next_session(
+    before: EdgeNode, topic: SparkplugTopic, message: SparkplugMessage, record_id: int, ours: bool
+) -> SessionStep:
+    """What a message says of its node's session. Where its sender is not `ours`, it is followed for its number alone.
 
     A message that comes twice (QoS 1) has the number of the last one, and is no gap.
     """
     kind = topic.type
     if kind is MessageType.NBIRTH:
-        births = {"": Birth(record_id, message.defined)}
+        births = {"": Birth(record_id, message.defined if ours else {})}
         born = replace(before, online=True, bd_seq=message.bd_seq, seq=message.seq, births=births)
         return SessionStep(born)
     if kind is MessageType.NDEATH:
@@ -83,9 +83,12 @@ def next_session(before: EdgeNode, topic: SparkplugTopic, message: SparkplugMess
     births = dict(before.births)
     if kind is MessageType.DBIRTH:
         births.pop(topic.device, None)  # the births stand in the order in which they came
-        births[topic.device] = Birth(record_id, message.defined)
+        if ours:
+            births[topic.device] = Birth(record_id, message.defined)
     elif kind is MessageType.DDEATH:
         births.pop(topic.device, None)
+    elif not ours:
+        pass
     elif topic.device not in births:
         trouble = trouble or "the birth of its device is not known"
     elif message.unnamed:

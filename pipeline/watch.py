@@ -58,6 +58,14 @@ class Watch:
                 step = conditions.on_value(binding, before, value, reading.time_ns, clock_ns)
             self._moved(binding, before, step, clock_ns, fx)
 
+    def on_death(self, mine: str, device: str, clock_ns: int, fx: Effects) -> None:
+        """A device is said to be gone: what fires on its readings is stale from now on, not after a silence."""
+        active = sorted({one for one in self._active() if (one[0].mine, one[0].device) == (mine, device)})
+        for series, place in active:
+            binding = self._state.bindings[series][place]
+            before = self._condition(binding)
+            self._moved(binding, before, conditions.on_death(binding, before), clock_ns, fx)
+
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
         """Time has passed: end holds, notice silence."""
         state = self._state

@@ -92,9 +92,21 @@ def on_clock(binding: Binding, state: ConditionState, heard_ns: int, clock_ns: i
         if clock_ns - state.since_ns >= binding.hold_ns:
             return _fire(binding, state)
     if state.phase is Condition.FIRING and silent:
-        stale = state._replace(phase=Condition.STALE, clear_since_ns=None)
-        return stale, [Event(EventKind.STALE, Reason.SILENT_WHILE_FIRING, state.value, state.time_ns)]
+        return _stale(state)
     return state, _NOTHING
+
+
+def on_death(binding: Binding, state: ConditionState) -> Step:
+    """The sender is known to be gone (Sparkplug 3.0: after its death all it had said is stale). An absence rule waits
+    for its time in any case: many a gateway dies and is born again within seconds."""
+    if binding.is_absence or state.phase is not Condition.FIRING:
+        return state, _NOTHING
+    return _stale(state)
+
+
+def _stale(state: ConditionState) -> Step:
+    stale = state._replace(phase=Condition.STALE, clear_since_ns=None)
+    return stale, [Event(EventKind.STALE, Reason.SILENT_WHILE_FIRING, state.value, state.time_ns)]
 
 
 def _towards_firing(binding: Binding, state: ConditionState, value: float, time_ns: int, clock_ns: int) -> Step:

@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
+from greenmine.core.act import ActKind
+from greenmine.core.alert import Condition
+from greenmine.core.errors import NotFound
+from greenmine.core.quality import Quality
 from greenmine.ingest.record import Record, RecordKind
+from greenmine.pipeline.pipeline import Pipeline
+from greenmine.policy.load import EXAMPLES, load_policy
 from greenmine.simulator.encode_chirpstack import chirpstack_topic, chirpstack_uplink
 from greenmine.simulator.encode_senml import SenmlValue, senml_pack
-from greenmine.simulator.encode_sparkplug import EdgeSession
+from greenmine.simulator.encode_sparkplug import EdgeSession, MetricValue, sparkplug_payload
 from greenmine.simulator.encode_tts import tts_topic, tts_uplink
 from tests.pipeline_scenes import (
     DUSTY,
@@ -17,8 +23,10 @@ from tests.pipeline_scenes import (
     NS,
     SPARE,
     Scene,
+    activation,
     device,
     everything,
+    limit,
     message,
     outbox_readings,
     policy,
@@ -41,7 +49,11 @@ CODECS = {
     },
     "pump": {"fields": {"Flow": {"metric": "flow", "unit": "m3/h"}}},
 }
+WET = limit("wet", "flow", 150, 100)
 BOTH = policy([DUSTY], devices=[device("dust-1", pm10="ug/m3"), PROBE, PUMP], codecs=CODECS)
+
+
+FLOODED = policy([DUSTY, WET], devices=[device("dust-1", pm10="ug/m3"), PROBE, PUMP], codecs=CODECS)
 
 
 def arrived(topic: str, payload: bytes) -> Record:
@@ -82,6 +94,41 @@ def test_a_probe_that_nobody_registered_waits() -> None:
         (waiting,) = s.rows("waiting_device")
         assert (waiting["network"], waiting["address"]) == ("dev_eui", stranger)
         assert "SM20" in waiting["values"]
+
+
+def test_an_uplink_without_values_that_anybody_can_read() -> None:
+    with SPARE.state() as state:
+        s = Scene(state).begin(policy([DUSTY], devices=[{**PROBE, "codec": None}]))
+        for record in networks(s.now_ns, 1, frame=b"\x07\x30"):
+            s.batch(record)
+        assert [row["word"] for row in s.rows("dead_letter")] == ["no_codec", "no_codec"]
+        assert (s.account.received, s.account.dead) == (2, 2)
+
+
+def test_lost_uplinks_are_a_gap_that_nobody_is_asked_for() -> None:
+    with SPARE.state() as state:
+        s = Scene(state).begin(BOTH)
+        for counter in (7, 8, 11, 12):
+            s.tick(10)
+            s.batch(networks(s.now_ns, counter, fields={"SM20": 0.2})[0])
+        s.tick(40)
+        (gap,) = s.rows("gap")
+        assert (gap["device"], gap["stream"], gap["first_seq"], gap["last_seq"]) == ("soil-1", "fcnt", 9, 10)
+        assert s.rows("downlink") == []
+
+
+def test_a_replayed_dead_letter_of_a_probe_that_was_registered_since() -> None:
+    with SPARE.state() as state:
+        s = Scene(state).begin(policy([DUSTY]))
+        s.batch(networks(s.now_ns, 1, fields={"SM20": 0.184})[0])
+        (letter,) = s.rows("dead_letter")
+        s.batch(activation(BOTH))
+        again = {"record_ids": [letter["record_id"]]}
+        assert s.act(ActKind.REPLAY_DEAD_LETTERS, body=again).detail["stored"] == 1
+        with pytest.raises(NotFound):
+            s.act(ActKind.REPLAY_DEAD_LETTERS, body=again)
+        assert stored(s) == [("soil-1", "soil_moisture", "d20", 18.4)]
+        assert s.account.balanced
 
 
 def test_a_topic_that_names_another_device_than_the_payload() -> None:
@@ -138,6 +185,152 @@ class TestSparkplug:
             (asked,) = s.rows("downlink")
             assert asked["target"] == "spBv1.0/mine-a/NCMD/gw01", "once, however much it says meanwhile"
 
+    def test_what_fires_is_stale_with_the_death_and_goes_on_with_the_birth(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(FLOODED)
+            session = self.born(s)
+            self.say(s, session, 720.0)
+            assert s.the_alert().condition is Condition.FIRING
+            old = EdgeSession("mine-a", "gw01", bd_seq=99)
+            s.batch(arrived(*old.node_death()))
+            assert s.the_alert().condition is Condition.FIRING, "the death of a session that was over"
+            s.batch(arrived(*session.node_death()))
+            assert s.the_alert().condition is Condition.STALE
+            s.restart()
+            s.tick(5)
+            session = EdgeSession("mine-a", "gw01", bd_seq=1)
+            s.batch(arrived(*session.node_birth({}, s.now_ns)))
+            s.batch(arrived(*session.device_birth("pump", {"Flow": 730.0}, s.now_ns)))
+            assert s.the_alert().condition is Condition.FIRING
+            s.tick(5)
+            s.batch(arrived(*session.device_death("pump", s.now_ns)))
+            assert s.the_alert().condition is Condition.STALE
+            assert s.reasons()[-3:] == ["silent_while_firing", "data_returned", "silent_while_firing"]
+
+    def test_a_replay_of_the_journal_comes_to_the_same(self) -> None:
+        """All batches at once, in another state: sessions, requests, alerts that a death made stale, dead letters."""
+        with SPARE.state() as live, SPARE.state() as again:
+            s = Scene(live).begin(FLOODED)
+            session = self.born(s)
+            self.say(s, session, 720.0)
+            s.batch(*networks(s.now_ns, 1, fields={"SM20": 0.184, "x": 1}))
+            session.skip()
+            self.say(s, session, 721.0)
+            s.batch(arrived(*session.device_birth("stranger", {"Flow": 1.0}, s.now_ns)))
+            s.batch(arrived(*session.node_death()))
+            self.say(s, session, 722.0)
+            Pipeline(s.reader, again).run_available()
+            assert everything(again) == everything(live)
+            assert restored(again).edge_nodes == restored(live).edge_nodes
+            assert s.the_alert().condition is Condition.STALE
+            assert len(s.rows("downlink")) == 1
+
+    def test_a_death_ends_nothing_of_other_devices(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(FLOODED)
+            session = self.born(s)
+            s.say(500.0)
+            s.batch(arrived(*session.node_death()))
+            assert s.the_alert().condition is Condition.FIRING
+
+    def test_devices_that_a_gateway_invents_cost_no_memory(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            for number in range(50):
+                s.batch(arrived(*session.device_birth(f"x{number}", {f"m{one}": 1.0 for one in range(20)}, s.now_ns)))
+                s.batch(arrived(*session.data(f"x{number}", {"m1": 2.0}, s.now_ns)))
+            assert set(restored(state).edge_nodes["mine-a/gw01"].births) == {"", "pump"}
+            assert s.rows("downlink") == [], "and nobody asks for theirs"
+            self.say(s, session, 72.0)
+            assert stored(s)[-1] == ("pump-1", "flow", "", 20.0)
+            waiting = s.rows("waiting_device")
+            assert {(one["network"], one["address"]) for one in waiting} == {
+                ("edge", f"mine-a/gw01/x{number}") for number in range(50)
+            }
+            assert "m1" in waiting[0]["values"], "an installer sees what it sent"
+
+    def test_an_alias_of_one_device_names_nothing_of_another(self) -> None:
+        with SPARE.state() as state:
+            other = {**PUMP, "id": "pump-2", "address": {"edge": "mine-a/gw01/second"}}
+            s = Scene(state).begin(policy([DUSTY], devices=[PUMP, other], codecs=CODECS))
+            session = self.born(s)
+            lost = session.device_birth("second", {"Level": 3.0}, s.now_ns)
+            assert lost[0].endswith("DBIRTH/gw01/second")
+            stolen = sparkplug_payload([MetricValue(7.0, alias=1, with_datatype=False)], s.now_ns + NS, 3)
+            s.batch(arrived("spBv1.0/mine-a/DDATA/gw01/second", stolen))
+            assert [one[0] for one in stored(s)] == ["pump-1"]
+            assert [row["word"] for row in s.rows("dead_letter")] == ["sparkplug_alias"]
+            assert len(s.rows("downlink")) == 1
+
+    def test_a_device_that_is_registered_later_is_asked_for_its_birth(self) -> None:
+        with SPARE.state() as state:
+            extra = {**PUMP, "id": "pump-2", "address": {"edge": "mine-a/gw01/second"}}
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            s.batch(arrived(*session.device_birth("second", {"Flow": 36.0}, s.now_ns)))
+            s.batch(activation(policy([DUSTY], devices=[PUMP, extra], codecs=CODECS)))
+            s.batch(arrived(*session.data("second", {"Flow": 72.0}, s.now_ns + NS)))
+            assert len(s.rows("downlink")) == 1
+            s.tick(2)
+            s.batch(arrived(*session.node_birth({}, s.now_ns)))
+            s.batch(arrived(*session.device_birth("second", {"Flow": 36.0}, s.now_ns)))
+            s.tick(2)
+            s.batch(arrived(*session.data("second", {"Flow": 72.0}, s.now_ns)))
+            assert [one[3] for one in stored(s) if one[0] == "pump-2"] == [10.0, 20.0]
+
+    def test_numbers_wrap_without_a_request(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            for number in range(300):
+                s.wait(1)
+                s.batch(arrived(*session.data("pump", {"Flow": 36.0 + number}, s.now_ns)))
+            assert len(stored(s)) == 301
+            assert s.rows("downlink") == []
+
+    def test_messages_that_come_twice_change_nothing(self) -> None:
+        told = []
+        for times in (1, 2):
+            with SPARE.state() as state:
+                s = Scene(state).begin(BOTH)
+                session = EdgeSession("mine-a", "gw01")
+                steps = [
+                    session.node_birth({}, s.now_ns),
+                    session.device_birth("pump", {"Flow": 36.0}, s.now_ns),
+                    session.data("pump", {"Flow": 40.0}, s.now_ns + NS),
+                ]
+                for step in steps:
+                    s.batch(*[arrived(*step)] * times)
+                told.append((stored(s), s.rows("downlink"), restored(state).edge_nodes["mine-a/gw01"].seq))
+        assert told[0] == told[1]
+
+    def test_late_values_that_are_historical_are_late(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            s.batch(arrived(*session.data("pump", {"Flow": 72.0}, s.now_ns - 60 * NS, historical=True)))
+            assert [one[3] for one in stored(s)] == [10.0, 20.0]
+            qualities = [one.quality for readings in outbox_readings(s.state).values() for one in readings]
+            assert [bool(one & Quality.LATE) for one in qualities] == [False, True]
+
+    def test_messages_that_are_none_are_dead_and_move_no_session(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            before = restored(state).edge_nodes
+            s.batch(
+                arrived("spBv1.0/mine-a/DDATA/gw01/pump", b"\xff" * 9),
+                arrived("spBv1.0/mine-a/DDATA/gw01/pump", sparkplug_payload([], s.now_ns, 256)),
+                arrived("spBv1.0/mine-a/DDATA/gw01/", b""),
+                arrived("spBv1.0/mine-a/NCMD/gw01", b"whatever"),
+                arrived("spBv1.0/STATE/scada", b"ONLINE"),
+            )
+            assert restored(state).edge_nodes == before
+            assert [row["word"] for row in s.rows("dead_letter")] == ["protobuf", "range", "topic_empty_level"]
+            self.say(s, session, 72.0)
+            assert s.account.balanced
+
     def test_after_its_death_a_node_is_not_believed(self) -> None:
         with SPARE.state() as state:
             s = Scene(state).begin(BOTH)
@@ -190,3 +383,32 @@ def test_a_bridge_speaks_for_registered_addresses_of_every_mine_and_for_no_own_t
             arrived(chirpstack_topic("a1", EUI), chirpstack_uplink(EUI, s.now_ns, fields={f"{MINE}/dust-1/pm10": 9}))
         )
         assert stored(s) == []
+
+
+def test_the_example_mine_of_other_networks_stores_what_each_of_them_brings() -> None:
+    """The bytes are those of the probe that the example's codec is written for."""
+    frame = bytes.fromhex("0d120107085c050000 6410".replace(" ", ""))
+    fields = {"water_SOIL": "21.40", "temp_SOIL": "12.80", "conduct_SOIL": 100, "Bat": 3.346}
+    with SPARE.state() as state:
+        s = Scene(state).begin(load_policy(EXAMPLES / "networks" / "shifan-3.yaml").policy)
+        second = "a84041b2c1841f3e"
+        s.batch(
+            arrived(chirpstack_topic("a1", EUI), chirpstack_uplink(EUI, s.now_ns, counter=1, fields=fields)),
+            arrived(tts_topic("app", "soil07"), tts_uplink("soil07", second, s.now_ns, counter=1, frame=frame)),
+        )
+        session = EdgeSession("shifan-3", "gw-01")
+        s.batch(arrived(*session.node_birth({}, s.now_ns)))
+        s.batch(arrived(*session.device_birth("pump-1", {"Process/Flow": 360.0, "Process/pH_x100": 712.0}, s.now_ns)))
+        mast = senml_pack([SenmlValue("wind_speed", 3.5, "m/s"), SenmlValue("pressure", 89.1, "kPa")], s.now_ns)
+        s.batch(message(mast, "weather-1", mine="shifan-3", kind="up/senml"))
+        assert s.rows("dead_letter") == []
+        assert sorted(stored(s)) == [
+            ("pump-1", "flow", "", 100.0),
+            ("pump-1", "ph", "", 7.12),
+            *[(soil, *one) for soil in ("soil-1", "soil-2") for one in SOIL],
+            ("weather-1", "pressure", "", 89.1),
+            ("weather-1", "wind_speed", "", 3.5),
+        ]
+
+
+SOIL = [("ec", "d20", 0.1), ("soil_moisture", "d20", 21.4), ("soil_temp", "d20", 12.8)]

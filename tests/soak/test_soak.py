@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from greenmine.core.clock import NS_PER_S, ManualClock
+from greenmine.core.dead_letter import DeadReason
 from greenmine.core.errors import DecodeRefused, StoreUnavailable
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
+from greenmine.ingest.decode_chirpstack import decode_chirpstack
 from greenmine.ingest.decode_json import decode_json
+from greenmine.ingest.decode_senml import decode_senml
+from greenmine.ingest.decode_sparkplug import Alias, decode_sparkplug
+from greenmine.ingest.decode_tts import decode_tts
+from greenmine.ingest.decoded import Decoded
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.topic import parse_topic
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.policy.canonical import to_canonical_json
+from greenmine.simulator.encode_chirpstack import chirpstack_uplink
+from greenmine.simulator.encode_senml import SenmlValue, senml_pack
+from greenmine.simulator.encode_sparkplug import INT32, EdgeSession, MetricValue, sparkplug_payload
+from greenmine.simulator.encode_tts import tts_uplink
 from greenmine.simulator.load import LoadPlan, load_messages, load_policy
 from greenmine.store import outbox
 from greenmine.store.state import StateDb
@@ -28,12 +39,45 @@ pytestmark = pytest.mark.soak
 
 SEED = 20261122
 MUTATIONS = 400_000
+MUTATIONS_OF_A_BRIDGE = 150_000
 START_NS = 1_767_225_600 * NS_PER_S
 SEEDS = [
     b'{"ts":"2026-11-22T08:00:00+08:00","values":{"pm10":81.3,"soil_moisture@d20":18.4},"seq":1042,"boot":"a1"}',
     b'[{"ts":1767225600000,"values":{"ph":7.1,"turbidity":null},"flags":{"ph":"N"}},{"ts":1,"values":{"tsp":1e3}}]',
     b'{"ts":1767225600000,"stat":"avg","period_s":3600,"unit":"mg/m3","device":"d1","values":{"pm25":0.03}}',
 ]
+PROBE = "a84041b2c1841f3d"
+BRIDGES: dict[str, tuple[list[bytes], Callable[[bytes], Decoded]]] = {
+    "senml": (
+        [
+            senml_pack([SenmlValue("pm10", 81.3, "ug/m3"), SenmlValue("ph", 7.1)], START_NS, base_name="urn:dev:ow:1:"),
+            b'[{"bt":1767225600,"bu":"%RH","bv":1,"n":"soil_moisture/d20","v":8.4},{"n":"door","vb":true,"t":-5}]',
+        ],
+        lambda raw: decode_senml(raw, START_NS),
+    ),
+    "chirpstack": (
+        [
+            chirpstack_uplink(PROBE, START_NS, fields={"SM": "18.4", "deep": {"a": [1], "b": None}}, counter=7),
+            chirpstack_uplink(PROBE, START_NS, frame=bytes(range(12))),
+        ],
+        decode_chirpstack,
+    ),
+    "tts": (
+        [
+            tts_uplink("soil07", PROBE, START_NS, fields={"SM": 18.4}, counter=7),
+            tts_uplink("soil07", PROBE, START_NS, frame=bytes(range(12))),
+        ],
+        decode_tts,
+    ),
+    "sparkplug": (
+        [
+            EdgeSession("g", "e", 3).node_birth({"Flow": 1.5}, START_NS)[1],
+            sparkplug_payload([MetricValue(-3, INT32, alias=1), MetricValue(None, alias=2)], START_NS, 255),
+        ],
+        lambda raw: decode_sparkplug(raw, "g/e", {1: Alias("Flow", 3)}).decoded,
+    ),
+}
+"""Payloads of each format of other networks, and its decoder."""
 PIECES = [
     b"NaN",
     b"1e999",
@@ -66,14 +110,9 @@ def test_only_refusals_leave_the_parsers() -> None:
     chance = random.Random(SEED)
     decoded = refused = 0
     for _ in range(MUTATIONS):
-        payload = bytearray(chance.choice(SEEDS))
-        for _ in range(chance.randrange(1, 6)):
-            at = chance.randrange(len(payload) + 1)
-            cut = at + chance.choice((0, 0, 1, 1, 3, 20))
-            piece = chance.choice(PIECES) if chance.random() < 0.6 else bytes([chance.randrange(256)])
-            payload[at:cut] = piece
+        payload = mutated(chance, chance.choice(SEEDS))
         try:
-            found = decode_json(bytes(payload))
+            found = decode_json(payload)
         except DecodeRefused:
             refused += 1
         else:
@@ -85,6 +124,36 @@ def test_only_refusals_leave_the_parsers() -> None:
             refused += 1
     assert decoded > MUTATIONS // 100
     assert refused > MUTATIONS // 2
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", sorted(BRIDGES))
+def test_only_refusals_leave_the_decoders_of_other_networks(name: str) -> None:
+    chance = random.Random(SEED)
+    seeds, decode = BRIDGES[name]
+    words = set()
+    decoded = 0
+    for _ in range(MUTATIONS_OF_A_BRIDGE):
+        try:
+            found = decode(mutated(chance, chance.choice(seeds)))
+        except DecodeRefused as refused:
+            words.add(refused.word)
+        else:
+            decoded += 1
+            words |= {one.word for one in (*found.refused, *found.unreadable)}
+            json.dumps([item._asdict() for item in found.items], allow_nan=False, ensure_ascii=False).encode()
+    assert decoded > MUTATIONS_OF_A_BRIDGE // 100
+    assert len(words) > 3
+    assert words <= set(DeadReason)
+
+
+def mutated(chance: random.Random, seed: bytes) -> bytes:
+    payload = bytearray(seed)
+    for _ in range(chance.randrange(1, 6)):
+        at = chance.randrange(len(payload) + 1)
+        cut = at + chance.choice((0, 0, 1, 1, 3, 20))
+        payload[at:cut] = chance.choice(PIECES) if chance.random() < 0.6 else bytes([chance.randrange(256)])
+    return bytes(payload)
 
 
 @pytest.mark.timeout(1800)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from greenmine.core.errors import PolicyError
 from greenmine.core.metric import METRICS
 from greenmine.policy.load import EXAMPLES, check_region, load_policy
 from greenmine.policy.model import LimitRule, Policy, ThresholdRule
@@ -24,6 +25,36 @@ def test_mines_load_without_problems_or_warnings(name: str) -> None:
     assert loaded.warnings == []
     assert loaded.policy.mine.id == name
     assert loaded.files == [EXAMPLES / f"{name}.yaml", EXAMPLES / "regions" / "150622.yaml"]
+
+
+def test_the_mine_of_other_networks_stands_for_itself() -> None:
+    loaded = load_policy(EXAMPLES / "networks" / "shifan-3.yaml")
+    assert loaded.warnings == []
+    assert len(loaded.files) == 1
+    assert {device.codec for device in loaded.policy.devices} == {"soil-probe", "pump-house", None}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("codec: pump-house", "codec: pump-hose", "did you mean 'pump-house'?"),
+        ("{metric: flow, unit: m3/h}", "{metric: flow, unit: mg/L}", "flow cannot be in mg/L; its unit is L/s"),
+        ("battery_unit: V", "battery_unit: Ah", "'V', 'mV' or '%'"),
+        ("edge: shifan-3/gw-01/pump-1", "edge: shifan-3/+/pump-1", "edge"),
+        ("at: 4, length: 2", "at: 4, length: 3", "1, 2 or 4"),
+    ],
+)
+def test_what_is_wrong_with_a_codec_is_said_with_file_and_line(
+    tmp_path: Path, right: str, wrong: str, says: str
+) -> None:
+    text = (EXAMPLES / "networks" / "shifan-3.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(right, wrong), encoding="utf-8")
+    with pytest.raises(PolicyError) as refused:
+        load_policy(path)
+    problem = next(one for one in refused.value.problems if says in str(one))
+    assert problem.line is not None
+    assert wrong in path.read_text(encoding="utf-8").splitlines()[problem.line - 1]
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "regions").glob("*.yaml")), ids=lambda path: path.stem)

@@ -70,8 +70,9 @@ class DecodeRefused(Refused):
     the place in the payload, '' where it is the whole."""
 
     def __init__(self, word: str, detail: str = "", field: str = "") -> None:
-        self.field = field
-        super().__init__(word, detail)
+        # Names out of a payload may hold half of a surrogate pair, which no file and no answer can carry.
+        self.field = field.encode("utf-8", "backslashreplace").decode()
+        super().__init__(word, detail.encode("utf-8", "backslashreplace").decode())
 
     def at(self, field: str) -> DecodeRefused:
         """The same, of a place in the payload."""

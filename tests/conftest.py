@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("greenmine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "greenmine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # To explain a failure takes minutes and gigabytes where an example opens a database.
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 settings.load_profile("greenmine")
 
 PROGRAMS = frozenset({"mosquitto", "influxdb", "victoria", "chromium"})

@@ -77,6 +77,7 @@ def test_every_word_of_a_refusal_is_a_reason() -> None:
         ([7], "type", "[0]"),
         ([{"ts": 1_795_334_400_000, "values": {"pm99": 1}}], "unknown_field", "[0].values.pm99"),
         ([{"ts": 1_795_334_400_000, "values": {"pm10": 1}, "unit": 5}], "type", "[0].unit"),
+        (b'{"ts": 1795334400000, "values": {"\\ud800": 1}}', "encoding", "values.\\ud800"),
     ],
 )
 def test_a_letter_has_its_reason_and_its_place(body: object, word: str, field: str) -> None:

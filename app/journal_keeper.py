@@ -20,6 +20,7 @@ from greenmine.ingest.archive_writer import ArchiveWriter, Snapshot
 from greenmine.ingest.disk_room import DiskRoom, Room
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import JournalWriter
+from greenmine.pipeline.commit import aside_of
 from greenmine.pipeline.snapshot import StateSnapshot, take_snapshot
 from greenmine.store import outbox
 from greenmine.store.state import StateDb
@@ -115,7 +116,9 @@ class JournalKeeper:
         if not short and clock_ns - snapshot.clock_ns < self._limits.keep_ns:
             return False
         with self._state.reading() as connection:
-            oldest = outbox.first_id(connection)
+            oldest, aside = outbox.first_id(connection), aside_of(connection)
+        if aside and aside[0].first_no <= snapshot.cursor:
+            return False  # what was set aside is still to be judged, and is read faster from the file
         return oldest is None or oldest > snapshot.outbox_id
 
     def _begun_ns(self, archived: int) -> int | None:

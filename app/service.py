@@ -43,7 +43,7 @@ from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.intakes import StateIntakes
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
 from greenmine.logins import Logins
-from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations
+from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations, backlog_check
 from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator
@@ -62,6 +62,7 @@ from greenmine.web_server import WebServer
 log = structlog.get_logger(__name__)
 PRINCIPAL = "service:greenmine"
 RECORD_TIMEOUT_S = 10.0
+FAILURE_SEEN_S = 0.5
 CATCH_UP_S = 5.0
 """How long `start` waits for the judging of an old backlog before it opens the ports all the same."""
 
@@ -145,7 +146,7 @@ class Service:
         self.writer = JournalWriter(
             self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
         )
-        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
+        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve, self._enter_of_pipeline)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self.keeper = JournalKeeper(
             self._journal,
@@ -247,7 +248,12 @@ class Service:
         done = threading.Event()
         for _ in range(max(1, int(timeout_s / 0.05))):
             judged = self.pipeline.cursor >= self._journal.last_no and self.writer.backlog == 0
-            if judged and self.state.account().pending == 0 and not self.pipeline.judge.state.notices:
+            if (
+                judged
+                and not self.pipeline.aside
+                and self.state.account().pending == 0
+                and not self.pipeline.judge.state.notices
+            ):
                 return True
             if self.failed.is_set():
                 return False
@@ -293,6 +299,7 @@ class Service:
                 str(self.thread.failed or f"{lag} batches behind the journal"),
                 "restart the service; if it repeats, keep the home and report it",
             ),
+            backlog_check(self.pipeline.aside),
             Check(
                 "store",
                 trouble is None,
@@ -340,6 +347,10 @@ class Service:
         )
         yield "gauge", "greenmine_journal_backlog", "Records waiting for a commit.", self.writer.backlog
         yield "gauge", "greenmine_pipeline_lag_batches", "Journal batches not judged yet.", lag
+        aside = self.pipeline.aside
+        waiting, since_ns = sum(one.records for one in aside), aside[0].since_ns if aside else 0
+        yield "gauge", "greenmine_backlog_records", "Records set aside, judged beside live.", waiting
+        yield "gauge", "greenmine_backlog_since_seconds", "Judged up to this time before them; 0: none.", since_ns / 1e9
         yield (
             "counter",
             "greenmine_store_written",
@@ -421,6 +432,19 @@ class Service:
         taken = self.writer.put(Submission(record, committed), RECORD_TIMEOUT_S)
         if not taken or not committed.event.wait(RECORD_TIMEOUT_S):
             raise StoreUnavailable("the journal takes nothing now; look at the disk of the home")
+
+    def _enter_of_pipeline(self, payload: bytes, durable: bool) -> bool:
+        """`pipeline.lanes.Entry`, on the pipeline's thread."""
+        record = Record(RecordKind.SERVICE, PRINCIPAL, payload)
+        if not durable:
+            return self.writer.offer(Submission(record))
+        committed = _Committed()
+        if self.writer.full is not None or not self.writer.put(Submission(record, committed), RECORD_TIMEOUT_S):
+            return False
+        while not committed.event.wait(FAILURE_SEEN_S):
+            if self.writer.failed is not None:
+                raise self.writer.failed
+        return True
 
     def _import_rows(self, rows: list[list[Any]], principal: str) -> dict[str, int]:
         return dict(self._acts.enter(import_record(rows, principal), RECORD_TIMEOUT_S).detail)

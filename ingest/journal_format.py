@@ -7,9 +7,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from greenmine.ingest.backlog import AT_ONCE
 from greenmine.ingest.record import Record, RecordKind, StoredRecord
 
-_SCHEMA = """
+AT_ONCE_INDEX = "record_at_once"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS batch (
     no INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, clock_ns INTEGER NOT NULL,
     first_record INTEGER NOT NULL, records INTEGER NOT NULL, crc INTEGER NOT NULL
@@ -21,8 +23,10 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), journal BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS lost (first_no INTEGER PRIMARY KEY, last_no INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS used (one INTEGER PRIMARY KEY CHECK (one = 1), no INTEGER NOT NULL, record INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS {AT_ONCE_INDEX} ON record (id, kind) WHERE {AT_ONCE};
 """
-"""`identity` tells this journal from any other; `lost` are batches that are known to be gone; `used` are numbers up to
+"""The index finds the few records among many messages that are judged at once even where the messages wait.
+`identity` tells this journal from any other; `lost` are batches that are known to be gone; `used` are numbers up to
 which none may be given again, whatever became of them."""
 INSERT_BATCH = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -12,7 +12,8 @@ from typing import Any
 from greenmine.core import sqlite_library
 from greenmine.core.errors import Corrupt, StoreUnavailable
 from greenmine.ingest.archive import ArchiveReader
-from greenmine.ingest.journal_format import batch_crc, stored_record
+from greenmine.ingest.backlog import AT_ONCE, Aside, read_at_once, set_aside_by
+from greenmine.ingest.journal_format import AT_ONCE_INDEX, batch_crc, stored_record
 from greenmine.ingest.record import Batch, StoredRecord
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -62,6 +63,42 @@ class JournalReader:
         if batches:
             self._joined(after, batches[0].no)
         return batches
+
+    def ahead(self, after: int, since_ns: int) -> Aside | None:
+        """All that stands in the file after a batch, as a range to be set aside; None if that is nothing, or if what
+        comes next is not in the file."""
+        with self._reading():
+            first = self._db.execute("SELECT first_record FROM batch WHERE no = ?", (after + 1,)).fetchone()
+            last = self._db.execute("SELECT * FROM batch ORDER BY no DESC LIMIT 1").fetchone()
+        if first is None:
+            return None
+        no, _, clock_ns, first_record, count, _ = last
+        return Aside(after + 1, no, first[0], first_record + count - 1, since_ns, clock_ns)
+
+    def set_asides(self, after: int) -> list[Aside]:
+        """The ranges that were set aside by records in batches above `after`, in order."""
+        found: list[Aside] = []
+        while after + 1 < self.first_no() and (batches := self.batches(after)):
+            found += set_aside_by(stored for batch in batches for stored in batch.records)
+            after = batches[-1].no
+        with self._reading():
+            query = "SELECT first_record FROM batch WHERE no > ? ORDER BY no LIMIT 1"
+            first = self._db.execute(query, (after,)).fetchone()
+            if first is None:
+                return found
+            rows = self._at_once_rows("kind = 5 AND id >= ?", first)
+            return found + set_aside_by([stored_record(*row) for row in rows])
+
+    def at_once(self, after: int, upto: int, most_records: int = 5000) -> list[Batch]:
+        """Batches numbered above `after` up to `upto` that have records which do not wait, with these alone.
+
+        Raises:
+            Corrupt: as `batches`.
+        """
+        with self._reading():
+            if self._db.execute("SELECT 1 FROM batch WHERE no = ?", (after + 1,)).fetchone():
+                return self._whole_at_once(after, upto, most_records)
+        return read_at_once(self, after, upto, most_records)
 
     def record(self, record_id: int) -> StoredRecord | None:
         """One record by its id."""
@@ -136,6 +173,45 @@ class JournalReader:
             if size > MOST_BYTES:
                 break
         return out
+
+    def _whole_at_once(self, after: int, upto: int, most_records: int) -> list[Batch]:
+        first, end = self._header_at(after + 1)[3], sum(self._header_at(upto)[3:])
+        rows = self._at_once_rows("id >= ? AND id < ?", (first, end), most_records)
+        out: list[Batch] = []
+        at = 0
+        while at < len(rows):
+            no, received_ns, clock_ns, first, count = self._header_with(rows[at][0], after + 1, upto)
+            its = [stored_record(*row) for row in rows[at : at + count] if row[0] < first + count]
+            at += len(its)
+            if at == most_records:
+                rest = self._at_once_rows("id > ? AND id < ?", (its[-1].id, first + count))
+                its += [stored_record(*row) for row in rest]
+            out.append(Batch(no, received_ns, clock_ns, tuple(its)))
+        return out
+
+    def _at_once_rows(self, where: str, values: tuple[int, ...], most: int = -1) -> list[tuple[Any, ...]]:
+        index = f"INDEXED BY {AT_ONCE_INDEX}" if self._has(AT_ONCE_INDEX) else ""
+        query = f"SELECT * FROM record {index} WHERE {AT_ONCE} AND {where} ORDER BY id LIMIT ?"  # noqa: S608 - constants
+        found: list[tuple[Any, ...]] = self._db.execute(query, (*values, most)).fetchall()
+        return found
+
+    def _header_at(self, no: int) -> tuple[int, int, int, int, int]:
+        """The batch of this number, or the newest before it."""
+        *header, crc = self._db.execute("SELECT * FROM batch WHERE no <= ? ORDER BY no DESC LIMIT 1", (no,)).fetchone()
+        no, received_ns, clock_ns, first, count = header
+        if batch_crc(no, received_ns, clock_ns, first, count) != crc:
+            raise Corrupt(f"the journal's batch {no} does not fit its checksum")
+        return no, received_ns, clock_ns, first, count
+
+    def _header_with(self, record_id: int, low: int, high: int) -> tuple[int, int, int, int, int]:
+        """The batch between two numbers that a record stands in."""
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._header_at(middle)[3] <= record_id:
+                low = middle
+            else:
+                high = middle - 1
+        return self._header_at(low)
 
     def _joined(self, after: int, first: int) -> None:
         """Whether nothing is missing between two batches but what is known to be lost."""

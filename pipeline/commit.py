@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
 from greenmine.core.account import LOOKED_UP_NS
+from greenmine.ingest.backlog import Aside
 from greenmine.pipeline import edge_nodes, hj212_packets
 from greenmine.pipeline.downlinks import KEPT_NS as DOWNLINKS_KEPT_NS
 from greenmine.pipeline.effects import (
@@ -30,6 +31,7 @@ LISTENING = "listening_since_ns"
 LINK_DOWN = "link_down_since_ns"
 PRUNED = "identities_pruned_ns"
 WAITING_EVICTED = "waiting_evicted"
+ASIDE = "set_aside"
 _LOG = insert(schema.recent)
 
 
@@ -37,6 +39,11 @@ def cursor_of(state: StateDb) -> int:
     """The last batch that was judged; 0 before the first."""
     with state.reading() as connection:
         return int(get_meta(connection, CURSOR) or 0)
+
+
+def aside_of(connection: Connection) -> tuple[Aside, ...]:
+    """What is set aside, the oldest first."""
+    return tuple(Aside(*one) for one in json.loads(get_meta(connection, ASIDE) or "[]"))
 
 
 def commit(state: StateDb, fx: Effects) -> None:
@@ -303,3 +310,5 @@ def _records(connection: Connection, fx: Effects) -> None:
     if fx.link_changed:
         set_meta(connection, LISTENING, str(fx.listening_since_ns))
         set_meta(connection, LINK_DOWN, "" if fx.link_down_since_ns is None else str(fx.link_down_since_ns))
+    if fx.aside is not None:
+        set_meta(connection, ASIDE, json.dumps(fx.aside))

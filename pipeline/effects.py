@@ -20,6 +20,7 @@ from greenmine.core.notice import Notice
 from greenmine.core.reading import Reading, Series
 from greenmine.core.relay import RelayFrame
 from greenmine.core.waiting import WaitingDevice, WaitingKey
+from greenmine.ingest.backlog import Aside
 from greenmine.ingest.hj212_packets import Assembly, Joined, PacketKey
 from greenmine.pipeline.identities import Recent
 from greenmine.pipeline.sparkplug_session import EdgeNode
@@ -233,6 +234,8 @@ class Effects:
     listening_since_ns: int | None = None
     link_down_since_ns: int | None = None
     link_changed: bool = False
+    aside: tuple[Aside, ...] | None = None
+    """What is set aside from now on, where that has changed."""
     audit: list[AuditEntry] = field(default_factory=list)
     results: dict[str, ActResult | GreenmineError] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)

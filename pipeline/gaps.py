@@ -99,6 +99,10 @@ class Gaps:
             self._state.next_sequence_id += 1
             self._save(known, fx)
             return
+        if self._state.is_draining and time_ns < known.highest_ns:
+            # It says nothing of where the device is now, but it may be what seemed to be missing.
+            self._fill(known, seq, boot, clock_ns, fx)
+            return
         if modulus is not None:
             seq = known.highest + (seq - known.highest + modulus // 2) % modulus - modulus // 2
         if boot != known.boot:
@@ -116,7 +120,10 @@ class Gaps:
             advance(known, seq, time_ns, fx)
 
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
-        """Declare what has been missing for long enough, ask again, and give up what will not come."""
+        """Declare what has been missing for long enough, ask again, and give up what will not come. While a backlog
+        waits nothing is: the numbers may stand in it."""
+        if self._state.aside:
+            return
         for stream in sorted(self._state.gapped):
             for gap in list(self._state.sequences[stream].missing.values()):
                 if gap.found_ns is None:

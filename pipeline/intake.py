@@ -111,8 +111,8 @@ class Intake:
             fx.changes.append(Change("message", _seen_message(stored.record, batch, understood, outcome)))
 
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
-        """Let go of what has waited too long for its rest."""
-        if self._state.hj212_packets:
+        """Let go of what has waited too long for its rest; not while the rest may stand in a backlog."""
+        if self._state.hj212_packets and not self._state.aside:
             self._hj212.on_clock(clock_ns, fx)
 
     def imported(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:

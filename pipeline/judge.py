@@ -17,9 +17,11 @@ from greenmine.core.clock import NS_PER_S
 from greenmine.core.errors import Corrupt, GreenmineError
 from greenmine.core.latest import Change
 from greenmine.core.notice import NoticeKind
+from greenmine.ingest.backlog import DRAIN, Aside
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
 from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.acts import Acts
+from greenmine.pipeline.backlog import Backlog
 from greenmine.pipeline.downlinks import Downlinks
 from greenmine.pipeline.effects import Effects, Forget, NoticeState, PolicyActivation
 from greenmine.pipeline.gaps import Gaps
@@ -33,8 +35,9 @@ from greenmine.policy.canonical import from_canonical_json, policy_hash
 from greenmine.store.audit import AuditEntry
 
 PRUNE_EVERY_NS = 3600 * 1_000_000_000
-NEEDS_COMMITTED_PAST = frozenset((RecordKind.ACT, RecordKind.POLICY))
-"""Records that look up what was committed before: batches with one are committed by themselves."""
+STANDS_ALONE = frozenset((RecordKind.ACT, RecordKind.POLICY, RecordKind.SERVICE))
+"""Records that look up what was committed before, or that many more may be judged upon: batches with one are committed
+by themselves."""
 
 
 class Judge:
@@ -49,6 +52,7 @@ class Judge:
         self._waiting = WaitingList(state)
         self._downlinks = Downlinks(state)
         self.intake = Intake(state, self._watch, past, self._activities, self._gaps, self._waiting, secrets)
+        self._backlog = Backlog(state, self._watch, self.intake, self._waiting, past)
         self._relays = Relays(state)
         self._acts = Acts(state, self._watch, self.intake, past, self._waiting)
         self._by_kind: dict[RecordKind, Callable[[StoredRecord, Batch, Effects], None]] = {
@@ -61,8 +65,11 @@ class Judge:
             RecordKind.DOWNLINK: self._downlinks.attempted,
         }
 
-    def apply(self, batch: Batch, fx: Effects) -> None:
-        """Judge one batch; its records in order, then the clock."""
+    def apply(self, batch: Batch, fx: Effects, aside: Aside | None = None) -> None:
+        """Judge one batch; its records in order, then the clock. Of a range that is set `aside` it has only the records
+        that do not wait, and no timer runs."""
+        if aside is not None:
+            self._backlog.enter(aside, fx)
         for stored in batch.records:
             kind = stored.record.kind
             if not stored.intact and kind not in (RecordKind.MESSAGE, RecordKind.IMPORT):
@@ -74,7 +81,11 @@ class Judge:
             self._by_kind[kind](stored, batch, fx)
         fx.end_run(batch.received_ns, batch.clock_ns)
         self._relays.take(batch, fx)
-        if batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
+        if aside is not None:
+            if batch.no == aside.last_no:
+                self._backlog.leave(aside)
+                self._note_link(fx)
+        elif batch.clock_ns // NS_PER_S != self.state.clock_ns // NS_PER_S:
             self._watch.on_clock(batch.clock_ns, fx)
             self._activities.on_clock(batch.clock_ns, fx)
             self._gaps.on_clock(batch.clock_ns, fx)
@@ -138,6 +149,9 @@ class Judge:
     def _service(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         state, event = self.state, json.loads(stored.record.payload)
         name = event["event"]
+        if name == DRAIN:
+            self._backlog.drain(event, batch, fx)
+            return
         if name == "link_up":
             self._link_is_up(batch, fx)
         elif name == "start":

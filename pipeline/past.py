@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from sqlalchemy import Connection, func, select
 
@@ -12,7 +13,7 @@ from greenmine.core.alert import Alert
 from greenmine.core.errors import NotFound, address_words
 from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
-from greenmine.ingest.record import StoredRecord
+from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.pipeline import hj212_packets
 from greenmine.pipeline.effects import KeptResult
 from greenmine.pipeline.identities import Recent, unpack_chunk
@@ -65,6 +66,13 @@ class CommittedPast:
                 self._chunks.clear()
             self._chunks[key] = found
         return found
+
+    def batches(self, first_no: int, last_no: int) -> Iterator[Batch]:
+        """Batches of the journal, from one to another, as far as they are still there."""
+        after = first_no - 1
+        while after < last_no and (found := self._journal.batches(after)):
+            yield from (batch for batch in found if batch.no <= last_no)
+            after = found[-1].no
 
     def alert(self, alert_id: str) -> Alert | None:
         """Any alert, open or not."""

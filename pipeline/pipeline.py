@@ -15,13 +15,15 @@ import structlog
 from greenmine.core.act import ActResult
 from greenmine.core.errors import Corrupt, GreenmineError, StoreFull
 from greenmine.core.latest import Change, ChangeListener, Latest, Wants
+from greenmine.ingest.backlog import Aside
 from greenmine.ingest.calibration import Calibrations
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import Batch
 from greenmine.pipeline import commit
 from greenmine.pipeline.effects import Effects, SeriesState
 from greenmine.pipeline.hj212_reader import Secrets, no_secrets
-from greenmine.pipeline.judge import NEEDS_COMMITTED_PAST, Judge
+from greenmine.pipeline.judge import STANDS_ALONE, Judge
+from greenmine.pipeline.lanes import MOST_BEHIND, Entry, Lanes
 from greenmine.pipeline.past import CommittedPast
 from greenmine.pipeline.restore import restore
 from greenmine.pipeline.rounds import Rounds
@@ -34,14 +36,21 @@ ResultListener = Callable[[dict[str, ActResult | GreenmineError]], None]
 
 
 class Pipeline:
-    """Judges a journal into a state. `secrets` resolves references to passwords and keys of HJ 212 stations.
+    """Judges a journal into a state. `secrets` resolves references to passwords and keys of HJ 212 stations. With a way
+    into the journal (`enter`) it sets aside what is more than `most_behind` records old, and drains it beside live.
 
     Raises:
         Corrupt: the state's cursor is beyond the journal's end (the journal lost data or is another one).
     """
 
-    def __init__(self, journal: JournalReader, state: StateDb, secrets: Secrets = no_secrets) -> None:
-        self._journal = journal
+    def __init__(
+        self,
+        journal: JournalReader,
+        state: StateDb,
+        secrets: Secrets = no_secrets,
+        enter: Entry | None = None,
+        most_behind: int = MOST_BEHIND,
+    ) -> None:
         self._state = state
         past = CommittedPast(state, journal)
         memory, self.cursor = restore(state, past)
@@ -51,6 +60,7 @@ class Pipeline:
                 "the journal has lost data or belongs to another home; restore both from one backup"
             )
         self.judge = Judge(memory, past, secrets)
+        self._lanes = Lanes(journal, memory, self.cursor, enter, most_behind)
         self._rounds = Rounds(memory)
         self.clock_ns = memory.clock_ns
         self._listeners: list[tuple[ChangeListener, Callable[[], Wants]]] = []
@@ -63,13 +73,22 @@ class Pipeline:
         self.full: StoreFull | None = None
 
     def run_available(self) -> int:
-        """Judge and commit all that the journal holds now; returns the number of batches."""
+        """Judge and commit all that the journal holds now, but for what is set aside, of which the next slice is asked
+        for; returns the number of batches."""
         judged = 0
-        while batches := self._journal.batches(self.cursor, MOST_RECORDS_A_COMMIT):
+        while batches := self._lanes.next_batches(self.cursor, self.clock_ns, MOST_RECORDS_A_COMMIT):
             for group in _groups(batches):
                 self._judge_group(group)
             judged += len(batches)
+            self._lanes.ask_for_slice()
+        if not judged:
+            self._lanes.ask_for_slice()
         return judged
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """What is set aside as of the last batch that was judged, the oldest first."""
+        return self.judge.state.aside
 
     def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:
         """Call the listener with the changes of each commit, of the kinds it wants then; returns the function that ends
@@ -113,8 +132,9 @@ class Pipeline:
             listeners = [(listener, wanted()) for listener, wanted in self._listeners]
         self.judge.intake.show_messages = any(wants.messages for _, wants in listeners)
         fx = Effects(self.cursor, self.cursor)
+        aside = self._lanes.of(batches[0].no)
         for batch in batches:
-            self.judge.apply(batch, fx)
+            self.judge.apply(batch, fx, aside)
         if fx.forget is None:
             self._rounds.step(fx)
         else:
@@ -173,14 +193,14 @@ def _tell(listener: Callable[..., None], *what: Any) -> None:
 
 
 def _groups(batches: list[Batch]) -> list[list[Batch]]:
-    """Batches that are committed together; those that look up the committed past stand alone."""
+    """Batches that are committed together; those with a record that stands alone do too."""
     groups: list[list[Batch]] = []
     alone = True
     for batch in batches:
-        needs_past = any(stored.record.kind in NEEDS_COMMITTED_PAST for stored in batch.records)
-        if needs_past or alone or not groups:
+        stands_alone = any(stored.record.kind in STANDS_ALONE for stored in batch.records)
+        if stands_alone or alone or not groups:
             groups.append([batch])
         else:
             groups[-1].append(batch)
-        alone = needs_past
+        alone = stands_alone
     return groups

@@ -33,6 +33,7 @@ def restore(state: StateDb, past: Past) -> tuple[JudgeState, int]:
         down = get_meta(connection, commit.LINK_DOWN)
         judge.link_down_since_ns = int(down) if down else None
         judge.pruned_ns = int(get_meta(connection, commit.PRUNED) or 0)
+        judge.aside = commit.aside_of(connection)
         _series(connection, judge)
         _conditions(connection, judge)
         for alert in alerts.listed(connection, open_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,9 +16,10 @@ from greenmine.core.gap import Sequence, Stream
 from greenmine.core.quality import Quality, from_names
 from greenmine.core.reading import Series
 from greenmine.core.waiting import WaitingDevice, WaitingKey
+from greenmine.ingest.backlog import Aside
 from greenmine.ingest.device_facts import DeviceFacts
 from greenmine.ingest.hj212_packets import Assembly, PacketKey
-from greenmine.ingest.record import StoredRecord
+from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.ingest.registry import Registry
 from greenmine.pipeline.effects import DownlinkState, KeptResult, NoticeState, SeriesState
 from greenmine.pipeline.sparkplug_session import EdgeNode
@@ -43,6 +44,10 @@ class Past(Protocol):
 
     def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, Odd]]:
         """Time, value and what is odd of a series' readings after a time, as far as they are in chunks."""
+        ...
+
+    def batches(self, first_no: int, last_no: int) -> Iterator[Batch]:
+        """Batches of the journal, from one to another, as far as they are still there."""
         ...
 
     def alert(self, alert_id: str) -> Alert | None:
@@ -119,6 +124,10 @@ class JudgeState:
     """How often policies and facts changed: what was derived from them before is out of date."""
     edge_nodes: dict[str, EdgeNode] = field(default_factory=dict)
     hj212_packets: dict[PacketKey, Assembly] = field(default_factory=dict)
+    aside: tuple[Aside, ...] = ()
+    """Ranges of the journal whose messages wait until there is time for them, the oldest first."""
+    is_draining: bool = False
+    """The message at hand has waited: what its device said since may have been judged already."""
     relay_qn_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     """The newest QN of each station (mine and MN) that is forwarded, in ms; no QN is used twice."""
 

@@ -71,13 +71,24 @@ class WaitingList:
             self._state.muted.discard(key)
             fx.muted[key] = None
 
+    def order(self) -> None:
+        """Put the list in the order of records again, after some came out of a backlog."""
+        ordered = sorted(self._state.waiting.items(), key=lambda one: one[1].record_id)
+        self._state.waiting.clear()
+        self._state.waiting.update(ordered)
+
     def _heard(
         self, key: WaitingKey, mine: str, items: Iterable[Item], stored: StoredRecord, batch: Batch, fx: Effects
     ) -> None:
         waiting = self._state.waiting
         if key in self._state.muted:
             return
-        before = waiting.pop(key, None)
+        before = waiting.get(key)
+        if before is not None and before.record_id > stored.id:
+            # Out of a backlog: it has been heard again since.
+            waiting[key] = fx.waiting[key] = before._replace(messages=before.messages + 1)
+            return
+        waiting.pop(key, None)
         if before is None and len(waiting) >= MOST_WAITING:
             self._make_room(fx)
         device = WaitingDevice(

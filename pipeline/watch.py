@@ -103,6 +103,18 @@ class Watch:
             event = Event(EventKind.CLEAR, Reason.DATA_RETURNED, None, None)
             self._change(alert, Condition.CLEARED, event, clock_ns, str(SERVICE), fx)
 
+    def pause(self, until_ns: int, fx: Effects) -> None:
+        """What was said up to a time (journal's clock) is set aside: no hold runs through it, since nobody can tell yet
+        whether it held. What is pending begins its hold anew then."""
+        for identity, before in list(self._state.conditions.items()):
+            mine, rule, series = identity
+            since_ns = until_ns if before.phase is Condition.PENDING else before.since_ns
+            clear_since_ns = None if before.clear_since_ns is None else until_ns
+            after = before._replace(since_ns=since_ns, clear_since_ns=clear_since_ns)
+            if after != before:
+                self._state.conditions[identity] = after
+                fx.conditions[mine, rule, self._state.series[series].id] = after
+
     def drop_removed(self, mine: str, former: Mapping[Series, list[Binding]], clock_ns: int, fx: Effects) -> None:
         """After a change of a mine's policy from these bindings: forget conditions whose rule or series is gone, or
         whose rule now asks something else, and clear their alerts."""

@@ -98,6 +98,13 @@ class _JournalUntil(JournalReader):
         found = super().batches(after, most_records)
         return found if self._until is None else [batch for batch in found if batch.no <= self._until]
 
+    def at_once(self, after: int, upto: int, most_records: int = 5000) -> list[Batch]:
+        return super().at_once(after, upto if self._until is None else min(upto, self._until), most_records)
+
+    def last_no(self) -> int:
+        last = super().last_no()
+        return last if self._until is None else min(last, self._until)
+
 
 def _drop_parcels(state: StateDb) -> None:
     """No store will ever take them; a long journal must not pile them up."""

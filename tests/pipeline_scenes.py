@@ -20,6 +20,7 @@ from greenmine.core.alert import Alert, Transition
 from greenmine.core.errors import GreenmineError
 from greenmine.core.notice import Delivery, Notice
 from greenmine.core.reading import Reading, Series
+from greenmine.ingest.backlog import Aside, read_at_once, set_aside_by
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.record import Batch, Record, RecordKind, StoredRecord
 from greenmine.pipeline import pipeline as pipeline_module
@@ -200,6 +201,23 @@ class HeldJournal(JournalReader):
             if sum(len(one.records) for one in found) >= most_records:
                 break
         return found
+
+    def ahead(self, after: int, since_ns: int) -> Aside | None:
+        """Like the file's."""
+        first, last = self._batches[after] if after < len(self._batches) else None, self._batches[-1]
+        if first is None:
+            return None
+        records = [stored.id for batch in self._batches[after:] for stored in batch.records]
+        first_record = records[0] if records else len(self._records) + 1
+        return Aside(first.no, last.no, first_record, len(self._records), since_ns, last.clock_ns)
+
+    def set_asides(self, after: int) -> list[Aside]:
+        """Like the file's."""
+        return set_aside_by(stored for batch in self._batches[after:] for stored in batch.records)
+
+    def at_once(self, after: int, upto: int, most_records: int = 5000) -> list[Batch]:
+        """Like the file's."""
+        return read_at_once(self, after, upto, most_records)
 
     def record(self, record_id: int) -> StoredRecord | None:
         """Like the file's."""

@@ -146,7 +146,9 @@ class Service:
         self.writer = JournalWriter(
             self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
         )
-        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve, self._enter_of_pipeline)
+        # On any other clock (a demo, files of the past) nothing is live: what comes fast is judged in order.
+        enter = self._enter_of_pipeline if isinstance(self.clock, SystemClock) else None
+        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve, enter)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self.keeper = JournalKeeper(
             self._journal,

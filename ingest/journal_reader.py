@@ -64,16 +64,23 @@ class JournalReader:
             self._joined(after, batches[0].no)
         return batches
 
-    def ahead(self, after: int, since_ns: int) -> Aside | None:
-        """All that stands in the file after a batch, as a range to be set aside; None if that is nothing, or if what
-        comes next is not in the file."""
+    def ahead(self, after: int, but_newest: int, since_ns: int) -> tuple[Aside, Aside] | None:
+        """All that stands in the file after a batch, as a range, and the same without the newest batches, as many as
+        hold `but_newest` records, or are as many themselves. None if what comes next is not in the file."""
         with self._reading():
             first = self._db.execute("SELECT first_record FROM batch WHERE no = ?", (after + 1,)).fetchone()
-            last = self._db.execute("SELECT * FROM batch ORDER BY no DESC LIMIT 1").fetchone()
-        if first is None:
-            return None
-        no, _, clock_ns, first_record, count, _ = last
-        return Aside(after + 1, no, first[0], first_record + count - 1, since_ns, clock_ns)
+            if first is None:
+                return None
+            newest = self._db.execute("SELECT MAX(no) FROM batch").fetchone()[0]
+            whole = self._range_to(newest, after, first[0], since_ns)
+            low, high = max(after + 1, newest - but_newest), newest
+            while low < high:
+                middle = (low + high) // 2
+                if whole.last_record - self._range_to(middle, after, first[0], since_ns).last_record <= but_newest:
+                    high = middle
+                else:
+                    low = middle + 1
+            return whole, self._range_to(low, after, first[0], since_ns)
 
     def set_asides(self, after: int) -> list[Aside]:
         """The ranges that were set aside by records in batches above `after`, in order."""
@@ -173,6 +180,10 @@ class JournalReader:
             if size > MOST_BYTES:
                 break
         return out
+
+    def _range_to(self, no: int, after: int, first_record: int, since_ns: int) -> Aside:
+        no, _, clock_ns, first, count = self._header_at(no)
+        return Aside(after + 1, no, first_record, first + count - 1, since_ns, clock_ns)
 
     def _whole_at_once(self, after: int, upto: int, most_records: int) -> list[Batch]:
         first, end = self._header_at(after + 1)[3], sum(self._header_at(upto)[3:])

@@ -1,8 +1,8 @@
 """Two lanes through the journal: live first, and beside it what was set aside, slice by slice.
 
 Whoever judges live decides (only he has a way into the journal): when so much stands in the journal that what comes now
-would have to wait, all of it up to now is set aside. The decision is a record of the journal, and counts once it is on
-the disk; a replay and a restart find it there before they come to the range.
+would have to wait, all of it but the newest is set aside. The decision is a record of the journal, and counts once that
+is on the disk; a replay and a restart find it there before they come to the range.
 """
 
 from __future__ import annotations
@@ -89,15 +89,17 @@ class Lanes:
             or (len(batches) < LONG_PAGE and sum(len(batch.records) for batch in batches) < LONG_PAGE)
         ):
             return False
-        ahead = self._journal.ahead(cursor, clock_ns)
-        if ahead is None or ahead.clock_ns - clock_ns <= BEHIND_NS:
+        # What came last counts as live: a device that speaks every minute said there what it says now.
+        ahead = self._journal.ahead(cursor, self._most_behind // 2, clock_ns)
+        if ahead is None:
             return False
-        if max(ahead.records, ahead.last_no - cursor) <= self._most_behind:
+        whole, aside = ahead
+        if whole.clock_ns - clock_ns <= BEHIND_NS or max(whole.records, whole.last_no - cursor) <= self._most_behind:
             return False
-        if not self._enter(set_aside_payload(ahead), durable=True):
+        if not self._enter(set_aside_payload(aside), durable=True):
             return False
         self._ranges = self._journal.set_asides(cursor)
-        log.warning("pipeline: a backlog is set aside, live readings go first", records=ahead.records)
+        log.warning("pipeline: a backlog is set aside, live readings go first", records=aside.records)
         return True
 
     def _before_next(self, batches: list[Batch]) -> list[Batch]:

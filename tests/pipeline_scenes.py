@@ -202,14 +202,23 @@ class HeldJournal(JournalReader):
                 break
         return found
 
-    def ahead(self, after: int, since_ns: int) -> Aside | None:
+    def ahead(self, after: int, but_newest: int, since_ns: int) -> tuple[Aside, Aside] | None:
         """Like the file's."""
-        first, last = self._batches[after] if after < len(self._batches) else None, self._batches[-1]
-        if first is None:
+        ends = [0]
+        for batch in self._batches:
+            ends.append(ends[-1] + len(batch.records))
+        ranges = [
+            Aside(after + 1, one.no, ends[after] + 1, ends[one.no], since_ns, one.clock_ns)
+            for one in self._batches[after:]
+        ]
+        if not ranges:
             return None
-        records = [stored.id for batch in self._batches[after:] for stored in batch.records]
-        first_record = records[0] if records else len(self._records) + 1
-        return Aside(first.no, last.no, first_record, len(self._records), since_ns, last.clock_ns)
+        newest = ranges[-1]
+        return newest, next(
+            one
+            for one in ranges
+            if newest.last_record - one.last_record <= but_newest and newest.last_no - one.last_no <= but_newest
+        )
 
     def set_asides(self, after: int) -> list[Aside]:
         """Like the file's."""

@@ -47,7 +47,7 @@ from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations, backlog_ch
 from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator
-from greenmine.pipeline.thread import ActDesk, PipelineThread
+from greenmine.pipeline.thread import ActDesk, PipelineThread, ServiceEntry
 from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
@@ -62,7 +62,6 @@ from greenmine.web_server import WebServer
 log = structlog.get_logger(__name__)
 PRINCIPAL = "service:greenmine"
 RECORD_TIMEOUT_S = 10.0
-FAILURE_SEEN_S = 0.5
 CATCH_UP_S = 5.0
 """How long `start` waits for the judging of an old backlog before it opens the ports all the same."""
 
@@ -147,7 +146,7 @@ class Service:
             self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
         )
         # On any other clock (a demo, files of the past) nothing is live: what comes fast is judged in order.
-        enter = self._enter_of_pipeline if isinstance(self.clock, SystemClock) else None
+        enter = ServiceEntry(self.writer) if isinstance(self.clock, SystemClock) else None
         self.pipeline = Pipeline(reader, self.state, self._secrets.resolve, enter)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self.keeper = JournalKeeper(
@@ -434,19 +433,6 @@ class Service:
         taken = self.writer.put(Submission(record, committed), RECORD_TIMEOUT_S)
         if not taken or not committed.event.wait(RECORD_TIMEOUT_S):
             raise StoreUnavailable("the journal takes nothing now; look at the disk of the home")
-
-    def _enter_of_pipeline(self, payload: bytes, durable: bool) -> bool:
-        """`pipeline.lanes.Entry`, on the pipeline's thread."""
-        record = Record(RecordKind.SERVICE, PRINCIPAL, payload)
-        if not durable:
-            return self.writer.offer(Submission(record))
-        committed = _Committed()
-        if self.writer.full is not None or not self.writer.put(Submission(record, committed), RECORD_TIMEOUT_S):
-            return False
-        while not committed.event.wait(FAILURE_SEEN_S):
-            if self.writer.failed is not None:
-                raise self.writer.failed
-        return True
 
     def _import_rows(self, rows: list[list[Any]], principal: str) -> dict[str, int]:
         return dict(self._acts.enter(import_record(rows, principal), RECORD_TIMEOUT_S).detail)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
 from greenmine.core.act import Act, ActResult
 from greenmine.core.errors import GreenmineError, StoreUnavailable
+from greenmine.core.principal import SERVICE
 from greenmine.ingest.journal_writer import JournalWriter, Submission
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.pipeline.pipeline import Pipeline
 
 log = structlog.get_logger(__name__)
+PUT_TIMEOUT_S = 10.0
+FAILURE_SEEN_S = 0.5
 
 
 class PipelineThread:
@@ -58,6 +62,40 @@ class PipelineThread:
             self.failed = error
             log.critical("pipeline failed", error=str(error), exc_info=not isinstance(error, GreenmineError))
             self._on_failure(error)
+
+
+class ServiceEntry:
+    """The pipeline's own way into the journal (`lanes.Entry`), through its writer."""
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self._writer = writer
+
+    def __call__(self, payload: bytes, durable: bool) -> bool:
+        """Enter a record of the service; whether it was taken. If `durable`, returns when it is on the disk.
+
+        Raises:
+            StoreUnavailable: the writer has failed; what reached the disk is unknown.
+        """
+        record = Record(RecordKind.SERVICE, str(SERVICE), payload)
+        if not durable:
+            return self._writer.offer(Submission(record))
+        on_disk = _OnDisk()
+        if self._writer.full is not None or not self._writer.put(Submission(record, on_disk), PUT_TIMEOUT_S):
+            return False
+        while not on_disk.event.wait(FAILURE_SEEN_S):
+            if self._writer.failed is not None:
+                raise self._writer.failed
+        return True
+
+
+class _OnDisk:
+    """An acknowledgement that is waited for."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def acknowledge(self, _: Sequence[Any]) -> None:
+        self.event.set()
 
 
 class ActDesk:

@@ -15,11 +15,13 @@ from greenmine.core.act import Act, ActKind
 from greenmine.core.quality import Quality
 from greenmine.ingest.archive_writer import ArchiveWriter, Snapshot
 from greenmine.ingest.backlog import DRAIN, SET_ASIDE, read_at_once
+from greenmine.ingest.hj212_frame import build_frame
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.record import Batch, Record, RecordKind
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.policy.model import Policy
 from greenmine.replay.journal import compare
+from greenmine.simulator.encode_sparkplug import EdgeSession
 from greenmine.store.state import StateDb
 from tests.pipeline_scenes import (
     DUSTY,
@@ -41,6 +43,7 @@ from tests.pipeline_scenes import (
     limit,
     message,
     policy,
+    restored,
     service,
 )
 
@@ -48,6 +51,7 @@ MOST_BEHIND = 400
 LIVE = MOST_BEHIND // 2
 """How many of the newest records are live all the same."""
 WAITING = 1500
+PUMP_CODEC = {"pump": {"fields": {"Flow": {"metric": "flow", "unit": "L/s"}}, "ignore": ["Level"]}}
 DEVICES = [device("dust-1", pm10="ug/m3"), device("dust-2", pm10="ug/m3")]
 
 
@@ -154,6 +158,7 @@ def everything_happens(s: Lived, between: Callable[[Lived], None] = lambda s: No
         s.pipeline.run_available()
         s.commit_queue()
         between(s)
+    assert list(s.pipeline.judge.state.waiting) == list(restored(s.state).waiting)
     s.tick(120, step_s=10)
 
 
@@ -382,6 +387,46 @@ class TestWhatIsJudgedInItsPlace:
             assert len(s.rows("activity")) == 1
             assert s.alerts() == []
 
+    def test_the_session_of_a_sparkplug_node(self) -> None:
+        """Its births, and what it says by their aliases: a message is read by the birth before it."""
+        pump = {**device("pump-1", "water", flow="L/s"), "address": {"edge": "mine-a/gw01/pump"}}
+        with lived(policy([DUSTY], devices=[DEVICES[0], {**pump, "codec": "pump"}], codecs=PUMP_CODEC)) as s:
+            session = EdgeSession("mine-a", "gw01")
+            s.batch(edge(*session.node_birth({}, s.now_ns)), edge(*session.device_birth("pump", {"Flow": 1}, s.now_ns)))
+            stands_still(s, WAITING // 2)
+            s.wait(1).journalled(edge(*session.data("pump", {"Flow": 2}, s.now_ns)))
+            session = EdgeSession("mine-a", "gw01", bd_seq=1)
+            names = {"Level": 5.0, "Flow": 3.0}
+            s.wait(1).journalled(
+                edge(*session.node_birth({}, s.now_ns)), edge(*session.device_birth("pump", names, s.now_ns))
+            )
+            stands_still(s, WAITING // 2)
+            s.wait(1).batch(edge(*session.data("pump", {"Flow": 4}, s.now_ns)))
+            assert s.pipeline.aside
+            flows = [state for series, state in s.pipeline.judge.state.series.items() if series.metric == "flow"]
+            assert [one.value for one in flows] == [4]
+            assert len([one for one in identities(s.state) if one[0] == flows[0].id]) == 4
+            s.drain()
+            assert s.rows("downlink") == []
+            assert s.rows("dead_letter") == []
+
+    def test_packets_of_which_some_wait(self) -> None:
+        metrics = {"pm10": {"unit": "ug/m3", "interval": "60s"}}
+        logger = {"id": "logger", "address": {"mn": "STATION_1"}}
+        logger["sensors"] = [{"kind": "dust", "principle": "beta", "metrics": metrics}]  # type: ignore[assignment]
+        with lived(policy([DUSTY], devices=[*DEVICES, logger])) as s:
+            s.batch(packet("a34002-R", 1))
+            s.journalled(packet("td=81", 2))
+            stands_still(s)
+            s.say(20)
+            s.tick(700, step_s=100)
+            s.batch(packet(".3", 3))
+            s.drain()
+            assert s.rows("dead_letter") == []
+            assert [
+                state.value for series, state in s.pipeline.judge.state.series.items() if series.device == "logger"
+            ] == [81.3]
+
     def test_reads_the_same_with_and_without_the_index(self, tmp_path: Path) -> None:
         with lived(of_two([DUSTY]), path=tmp_path / "journal.db") as s:
             everything_happens(s)
@@ -428,7 +473,9 @@ class TestTimersAndGaps:
         with lived(of_two([limit("held", "pm10", 150, 130, hold="60s")])) as s:
             s.say(200)
             stands_still(s, value=20)
+            stands_still(s, LIVE + 1, every_s=0.01, device_id="dust-2")
             s.tick(10, step_s=2)
+            assert s.pipeline.aside
             assert s.alerts() == []
             s.say(now)
             s.tick(70, step_s=5)
@@ -454,7 +501,8 @@ class TestTimersAndGaps:
             s.batch(message(entry(s.now_ns, {"pm10": 20.0}, seq=1)))
             for n in range(WAITING):
                 s.wait(10).journalled(message(entry(s.now_ns, {"pm10": 20.0}, seq=n + 2)))
-            s.wait(10).batch(message(entry(s.now_ns, {"pm10": 20.0}), "dust-2"))
+            stands_still(s, LIVE + 1, device_id="dust-2")
+            s.say(20, device_id="dust-2")
             s.drain()
             s.wait(10).batch(message(entry(s.now_ns, {"pm10": 20.0}, seq=WAITING + 2)))
             s.tick(120, step_s=10)
@@ -464,10 +512,11 @@ class TestTimersAndGaps:
         with lived(of_two([DUSTY])) as s:
             s.batch(message(entry(s.now_ns, {"pm10": 20.0}, seq=1, boot="a")))
             stands_still(s, boot="b", seq=5)
-            s.wait(10).batch(message(entry(s.now_ns, {"pm10": 20.0}, seq=1, boot="c")))
+            stands_still(s, LIVE + 1, boot="c", seq=2)
+            s.wait(10).batch(message(entry(s.now_ns, {"pm10": 20.0}, seq=3, boot="c")))
             s.drain()
             (known,) = s.pipeline.judge.state.sequences.values()
-            assert (known.boot, known.highest) == ("c", 1)
+            assert (known.former_boot, known.boot, known.highest) == ("a", "c", 3)
 
 
 class TestTwice:
@@ -507,6 +556,19 @@ class _Held(HeldJournal):
 
     def __init__(self, batches: list[Batch]) -> None:
         super().__init__((b.received_ns, b.clock_ns, [stored.record for stored in b.records]) for b in batches)
+
+
+def edge(topic: str, payload: bytes) -> Record:
+    """A message of a Sparkplug edge node."""
+    return Record(RecordKind.MESSAGE, topic, payload, "bridge")
+
+
+def packet(data: str, number: int) -> Record:
+    """One of three packets of HJ 212."""
+    head = f"QN=20261122160000001;ST=22;CN=2011;PW=123456;MN=STATION_1;Flag=7;PNUM=3;PNO={number}"
+    at = "DataTime=20261122160000;" if number == 1 else ""
+    payload = build_frame(f"{head};CP=&&{at}{data}&&".encode())
+    return Record(RecordKind.MESSAGE, "hj212-tcp/STATION_1", payload, "198.51.100.7:4001")
 
 
 def _held(s: Scene) -> list[Batch]:

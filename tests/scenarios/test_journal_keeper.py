@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import StoreFull
 from greenmine.core.reading_store import InMemoryReadingStore
+from greenmine.ingest.backlog import Aside
 from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, DiskUsage, Room
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_mark import JournalMark
@@ -19,9 +21,10 @@ from greenmine.ingest.journal_recovery import MARK, open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
+from greenmine.pipeline.commit import ASIDE
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.snapshot import opened_snapshot
-from greenmine.store.state import StateDb
+from greenmine.store.state import StateDb, set_meta
 from greenmine.store.writer import StoreWriter
 from tests.pipeline_scenes import DUSTY, START_NS, activation, entry, everything, message, policy
 
@@ -101,6 +104,19 @@ def test_what_the_store_has_not_confirmed_stays(home: Home) -> None:
     assert home.keeper.segments == []
     home.go(1)
     home.keeper.archive()
+    assert home.keeper.segments != []
+
+
+def test_what_is_set_aside_stays(home: Home) -> None:
+    home.go(10)
+    waiting = Aside(5, 20, 5, 20, START_NS, START_NS + 20 * HOUR_NS)
+    with home.state.writing() as connection:
+        set_meta(connection, ASIDE, json.dumps([waiting]))
+    home.go(190)
+    assert home.keeper.segments == []
+    with home.state.writing() as connection:
+        set_meta(connection, ASIDE, "[]")
+    home.go(1)
     assert home.keeper.segments != []
 
 

@@ -64,9 +64,10 @@ class JournalReader:
             self._joined(after, batches[0].no)
         return batches
 
-    def ahead(self, after: int, but_newest: int, since_ns: int) -> tuple[Aside, Aside] | None:
-        """All that stands in the file after a batch, as a range, and the same without the newest batches, as many as
-        hold `but_newest` records, or are as many themselves. None if what comes next is not in the file."""
+    def ahead(self, after: int, but_newest: int, within_ns: int, since_ns: int) -> tuple[Aside, Aside] | None:
+        """All that stands in the file after a batch, as a range, and the same without the newest batches: those of the
+        newest `within_ns`, but at most so many as hold `but_newest` records, or are as many themselves. None if what
+        comes next is not in the file."""
         with self._reading():
             first = self._db.execute("SELECT first_record FROM batch WHERE no = ?", (after + 1,)).fetchone()
             if first is None:
@@ -76,7 +77,8 @@ class JournalReader:
             low, high = max(after + 1, newest - but_newest), newest
             while low < high:
                 middle = (low + high) // 2
-                if whole.last_record - self._range_to(middle, after, first[0], since_ns).last_record <= but_newest:
+                upto = self._range_to(middle, after, first[0], since_ns)
+                if whole.last_record - upto.last_record <= but_newest and whole.clock_ns - upto.clock_ns <= within_ns:
                     high = middle
                 else:
                     low = middle + 1

@@ -88,6 +88,22 @@ class Recent:
         return place if place < len(self.times) and self.times[place] == time_ns else None
 
 
+def packed_chunks(recent: Recent) -> Iterator[tuple[int, int, bytes]]:
+    """First and last time and bytes of the chunks that these identities become: what came late makes one of its own, or
+    a chunk with a piece of an old backlog would reach over all of the time since."""
+    if not recent.late or not recent.times:
+        yield pack_chunk(recent)
+        return
+    late = Recent()
+    for time_ns in sorted(recent.late):
+        late.add(time_ns, recent.late[time_ns], recent.odd.get(time_ns, ORDINARY))
+    in_order = Recent()
+    in_order.times, in_order.values = recent.times, recent.values
+    in_order.odd = {time_ns: odd for time_ns, odd in recent.odd.items() if time_ns not in recent.late}
+    yield pack_chunk(late)
+    yield pack_chunk(in_order)
+
+
 def pack_chunk(recent: Recent) -> tuple[int, int, bytes]:
     """First and last time of these identities, and their bytes; `recent` must not be empty."""
     times, values = recent.times, recent.values

@@ -24,8 +24,10 @@ MOST_BEHIND = 20_000
 BEHIND_NS = 5 * NS_PER_S
 LONG_PAGE = 500
 """Records, or batches, in what was read at once: with fewer nobody is far behind."""
+LIVE_NS = 3600 * NS_PER_S
+"""What came within this before a backlog is set aside is live, as long as it is not too much."""
 SLICE_RECORDS = 500
-SLICE_BYTES = 256 * 1024
+SLICE_BYTES = 128 * 1024
 
 
 class Entry(Protocol):
@@ -90,7 +92,7 @@ class Lanes:
         ):
             return False
         # What came last counts as live: a device that speaks every minute said there what it says now.
-        ahead = self._journal.ahead(cursor, self._most_behind // 2, clock_ns)
+        ahead = self._journal.ahead(cursor, self._most_behind // 2, LIVE_NS, clock_ns)
         if ahead is None:
             return False
         whole, aside = ahead

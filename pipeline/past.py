@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from greenmine.core.account import HourKey
 from greenmine.core.activity import Activity
@@ -15,13 +15,25 @@ from greenmine.core.reading import Series
 from greenmine.ingest.journal import JournalReader
 from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.pipeline import hj212_packets
-from greenmine.pipeline.effects import KeptResult
+from greenmine.pipeline.effects import Chunk, KeptResult
 from greenmine.pipeline.identities import Recent, unpack_chunk
 from greenmine.store import activities, alerts, schema
 from greenmine.store.columns import Odd
 from greenmine.store.state import StateDb
 
 CHUNKS_KEPT = 512
+_NEVER, _EVER = -(2**63), 2**63
+_NOWHERE = (0, 0)
+_T = schema.identity
+_OF_SERIES = _T.c.series_id == bindparam("b_series")
+# Asked for every late reading: built once, they are compiled once.
+_COVERING = select(_T.c.first_ns, _T.c.last_ns).where(
+    _OF_SERIES, _T.c.first_ns <= bindparam("b_time"), _T.c.last_ns >= bindparam("b_time")
+)
+_AROUND = select(
+    select(func.max(_T.c.last_ns)).where(_OF_SERIES, _T.c.first_ns <= bindparam("b_time")).scalar_subquery(),
+    select(func.min(_T.c.first_ns)).where(_OF_SERIES, _T.c.first_ns > bindparam("b_time")).scalar_subquery(),
+)
 
 
 class CommittedPast:
@@ -31,19 +43,34 @@ class CommittedPast:
         self._state = state
         self._journal = journal
         self._chunks: dict[tuple[int, int, int], Recent] = {}
+        self._free: dict[int, tuple[int, int]] = {}
+        """By series, an interval of time, without its ends, in which no chunk has anything: a backlog asks there for
+        reading after reading."""
 
     def value_of(self, series_id: int, time_ns: int) -> float | None:
         """Value of a reading, if a chunk of identities has it."""
-        table = schema.identity
-        query = select(table.c.first_ns, table.c.last_ns).where(
-            table.c.series_id == series_id, table.c.first_ns <= time_ns, table.c.last_ns >= time_ns
-        )
+        after_ns, before_ns = self._free.get(series_id, _NOWHERE)
+        if after_ns < time_ns < before_ns:
+            return None
+        place = {"b_series": series_id, "b_time": time_ns}
         with self._state.reading() as connection:
-            for first_ns, last_ns in connection.execute(query).tuples().all():
+            covering = connection.execute(_COVERING, place).tuples().all()
+            for first_ns, last_ns in covering:
                 value = self._chunk(connection, series_id, first_ns, last_ns).value_at(time_ns)
                 if value is not None:
                     return value
+            if not covering:
+                last_ns, first_ns = connection.execute(_AROUND, place).tuples().one()
+                self._free[series_id] = _NEVER if last_ns is None else last_ns, _EVER if first_ns is None else first_ns
         return None
+
+    def committed(self, chunks: list[Chunk]) -> None:
+        """These chunks have been written: what was known of their place is known no more."""
+        for chunk in chunks:
+            after_ns, before_ns = self._free.get(chunk.series_id, _NOWHERE)
+            if chunk.first_ns < before_ns and chunk.last_ns > after_ns:
+                self._free.pop(chunk.series_id, None)
+            self._chunks.pop((chunk.series_id, chunk.first_ns, chunk.last_ns), None)
 
     def samples(self, series_id: int, after_ns: int) -> list[tuple[int, float, Odd]]:
         """Time, value and what is odd of a series' readings after a time, as far as they are in chunks."""

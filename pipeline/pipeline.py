@@ -52,7 +52,7 @@ class Pipeline:
         most_behind: int = MOST_BEHIND,
     ) -> None:
         self._state = state
-        past = CommittedPast(state, journal)
+        self._past = past = CommittedPast(state, journal)
         memory, self.cursor = restore(state, past)
         if self.cursor > journal.last_no():
             raise Corrupt(
@@ -140,6 +140,7 @@ class Pipeline:
         else:
             self._rounds.save_all(fx)
         self._commit(fx)
+        self._past.committed(fx.chunks)
         self.cursor, self.clock_ns = fx.cursor, fx.clock_ns
         with self.caught_up:
             self.caught_up.notify_all()

@@ -12,7 +12,7 @@ from collections import deque
 from greenmine.core.gap import Sequence
 from greenmine.pipeline.effects import Chunk, Effects, SeriesState
 from greenmine.pipeline.hours import Uncounted
-from greenmine.pipeline.identities import MOST_A_COMMIT, ROUND_NS, pack_chunk
+from greenmine.pipeline.identities import MOST_A_COMMIT, ROUND_NS, packed_chunks
 from greenmine.pipeline.state import JudgeState
 
 
@@ -74,5 +74,5 @@ class Rounds:
             fx.saved_series.append(state)
             state.unsaved = False
         if len(state.recent):
-            fx.chunks.append(Chunk(state.id, *pack_chunk(state.recent)))
+            fx.chunks += (Chunk(state.id, *packed) for packed in packed_chunks(state.recent))
             state.recent.clear()

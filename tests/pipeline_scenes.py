@@ -202,7 +202,7 @@ class HeldJournal(JournalReader):
                 break
         return found
 
-    def ahead(self, after: int, but_newest: int, since_ns: int) -> tuple[Aside, Aside] | None:
+    def ahead(self, after: int, but_newest: int, within_ns: int, since_ns: int) -> tuple[Aside, Aside] | None:
         """Like the file's."""
         ends = [0]
         for batch in self._batches:
@@ -217,7 +217,9 @@ class HeldJournal(JournalReader):
         return newest, next(
             one
             for one in ranges
-            if newest.last_record - one.last_record <= but_newest and newest.last_no - one.last_no <= but_newest
+            if newest.last_record - one.last_record <= but_newest
+            and newest.last_no - one.last_no <= but_newest
+            and newest.clock_ns - one.clock_ns <= within_ns
         )
 
     def set_asides(self, after: int) -> list[Aside]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from greenmine.administration import Administration
+from greenmine.certification import Certification
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import SystemClock, to_rfc3339
 from greenmine.core.errors import Conflict, GreenmineError, NotFound, Refused, StoreUnavailable
@@ -258,6 +259,7 @@ class LocalOffice:
             Logins(self._state, self._clock, secrets.make("service-token")),
             lambda: self._pipeline.judge.state.policies,
             self._import_rows,
+            Certification(self._state, self._clock, home.authority),
         )
 
     def act(self, act: Act) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from greenmine.alerts.channel_email import EmailChannel
 from greenmine.alerts.channel_webhook import WebhookChannel
 from greenmine.alerts.deliver import Deliverer, DueNotice
 from greenmine.board import StateBoard
+from greenmine.certification import Certification
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import NS_PER_S, Clock, SystemClock
 from greenmine.core.downlink import Downlink
@@ -183,6 +184,7 @@ class Service:
             self.logins,
             lambda: self.pipeline.judge.state.policies,
             self._import_rows,
+            Certification(self.state, SystemClock(), home.authority),
             self.gate,
             settings.mqtt.accounts_dir,
             lambda: self.operations.checks(),

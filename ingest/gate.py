@@ -31,7 +31,7 @@ SERVICE_TREES = ("mines/", *BRIDGE_TREES.values())
 
 class Account(NamedTuple):
     """An MQTT account. For a service, `mine` and `device` are empty; for a bridge `mine` is empty and `device` is its
-    network, one of `BRIDGE_TREES`."""
+    network, one of `BRIDGE_TREES`. Without a password hash nobody gets in by password."""
 
     name: str
     mine: str
@@ -155,7 +155,9 @@ class Gate:
         if not user or password is None or client_id != user:
             return False
         account = self._accounts.get(user)
-        return account is not None and password_fits(password, account.password_hash)
+        if account is None or not account.password_hash:
+            return False
+        return password_fits(password, account.password_hash)
 
     def allows(self, user: str | None, action: Action, topic: str) -> bool:
         """Whether the account may do this with the topic (for READ also a filter, which is compared literally)."""

@@ -124,17 +124,22 @@ class Authority:
     def write_revocations(self, revoked: Mapping[str, int], now_ns: int) -> bool:
         """Write the revocation list from serials and times (ns UTC), unless it says that already; whether it was
         written."""
-        known, number = self._revocations()
+        before = self._revocations()
+        known = None if before is None else {one.serial_number for one in before}
         serials = {int(serial, 16): at_ns for serial, at_ns in revoked.items()}
         if known == set(serials):
             return False
-        authority = self._certificate()
+        authority, number = self._certificate(), 1
+        updated = max(_moment(now_ns) - BACKDATED, authority.not_valid_before_utc)
+        if before is not None:  # of two lists that a broker has read, the later one counts
+            number += before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            updated = max(updated, before.last_update_utc + timedelta(seconds=1))
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(authority.subject)
-            .last_update(max(_moment(now_ns) - BACKDATED, authority.not_valid_before_utc))
+            .last_update(updated)
             .next_update(authority.not_valid_after_utc)
-            .add_extension(x509.CRLNumber(number + 1), critical=False)
+            .add_extension(x509.CRLNumber(number), critical=False)
             .add_extension(_issuer_key(authority), critical=False)
         )
         for serial, at_ns in sorted(serials.items()):
@@ -193,16 +198,14 @@ class Authority:
             raise Corrupt(f"{path} is not the key of {self.certificate_file}; put it back from the backup")
         return key
 
-    def _revocations(self) -> tuple[set[int] | None, int]:
-        """Serials and number of the list as written; none where there is no list, or a damaged one."""
+    def _revocations(self) -> x509.CertificateRevocationList | None:
+        """The list as written; none where there is no list, or a damaged one."""
         if not self.revocation_file.exists():
-            return None, 0
+            return None
         try:
-            found = x509.load_pem_x509_crl(self.revocation_file.read_bytes())
-            number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-        except (ValueError, x509.ExtensionNotFound):
-            return None, 0
-        return {one.serial_number for one in found}, number
+            return x509.load_pem_x509_crl(self.revocation_file.read_bytes())
+        except ValueError:
+            return None
 
 
 def new_request(name: str) -> tuple[str, str]:

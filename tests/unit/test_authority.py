@@ -155,9 +155,14 @@ def test_the_revocation_list_is_written_when_it_changes_and_only_then(authority:
         assert found.next_update_utc == issuer.not_valid_after_utc
         return extension(found, x509.CRLNumber).value.crl_number, {f"{one.serial_number:x}" for one in found}  # type: ignore[arg-type]
 
+    def updated() -> Any:
+        return x509.load_pem_x509_crl(authority.revocation_file.read_bytes()).last_update_utc
+
     assert listed() == (1, set())
+    before = updated()
     assert authority.write_revocations({first.serial: NOW_NS}, NOW_NS)
     assert listed() == (2, {first.serial})
+    assert updated() > before, "within one second a broker could not tell the two lists apart"
     assert not authority.write_revocations({first.serial: NOW_NS}, NOW_NS + 1)
     assert authority.write_revocations({first.serial: NOW_NS, second.serial: NOW_NS}, NOW_NS)
     assert listed() == (3, {first.serial, second.serial})

@@ -63,12 +63,14 @@ class SeriesState:
 
 
 class Chunk(NamedTuple):
-    """Identities of a series, packed."""
+    """Identities of a series, packed. `newest`: the newest of the series is among them, so no older chunk can have the
+    same extent."""
 
     series_id: int
     first_ns: int
     last_ns: int
     blob: bytes
+    newest: bool = False
 
 
 class DeadLetter(NamedTuple):

@@ -33,6 +33,12 @@ PRUNED = "identities_pruned_ns"
 WAITING_EVICTED = "waiting_evicted"
 _LOG = Prepared(insert(schema.recent), ("cursor", "taken", "blob"))
 _CHUNKS = Prepared(insert(schema.identity), ("series_id", "first_ns", "last_ns", "blob"))
+_SAME_EXTENT = (
+    (schema.identity.c.series_id == bindparam("b_series"))
+    & (schema.identity.c.first_ns == bindparam("b_first"))
+    & (schema.identity.c.last_ns == bindparam("b_last"))
+)
+_SAME_CHUNK = select(schema.identity.c.blob).where(_SAME_EXTENT)
 _SERIES_SAVED = ("newest_ns", "value", "quality", "received_ns", "usable_clock_ns")
 _SAVE_SERIES = Prepared(
     update(schema.series)
@@ -116,14 +122,12 @@ def _identities(connection: Connection, fx: Effects) -> bytes:
 
 
 def _joined(connection: Connection, chunk: Chunk) -> dict[str, Any]:
-    table = schema.identity
-    series_id, first_ns, last_ns, blob, newest = chunk
-    if not newest:
-        same = (table.c.series_id == series_id) & (table.c.first_ns == first_ns) & (table.c.last_ns == last_ns)
-        there = connection.execute(select(table.c.blob).where(same)).scalar_one_or_none()
-        if there is not None:
-            connection.execute(delete(table).where(same))
-            blob = join_chunks(there, blob)
+    series_id, first_ns, last_ns, blob = chunk
+    extent = {"b_series": series_id, "b_first": first_ns, "b_last": last_ns}
+    there = connection.execute(_SAME_CHUNK, extent).scalar_one_or_none()
+    if there is not None:
+        connection.execute(delete(schema.identity).where(_SAME_EXTENT), extent)
+        blob = join_chunks(there, blob)
     return {"series_id": series_id, "first_ns": first_ns, "last_ns": last_ns, "blob": blob}
 
 

@@ -63,14 +63,12 @@ class SeriesState:
 
 
 class Chunk(NamedTuple):
-    """Identities of a series, packed. `newest`: the newest of the series is among them, so no older chunk can have the
-    same extent."""
+    """Identities of a series, packed."""
 
     series_id: int
     first_ns: int
     last_ns: int
     blob: bytes
-    newest: bool = False
 
 
 class DeadLetter(NamedTuple):

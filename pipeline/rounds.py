@@ -74,6 +74,5 @@ class Rounds:
             fx.saved_series.append(state)
             state.unsaved = False
         if len(state.recent):
-            first_ns, last_ns, blob = pack_chunk(state.recent)
-            fx.chunks.append(Chunk(state.id, first_ns, last_ns, blob, newest=last_ns == state.newest_ns))
+            fx.chunks.append(Chunk(state.id, *pack_chunk(state.recent)))
             state.recent.clear()

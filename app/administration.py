@@ -82,8 +82,10 @@ class Administration:
     def refresh_gate(self) -> None:
         """Give the broker the accounts as they are now, and the certificates that were revoked."""
         with self._state.reading() as connection:
-            active = device_accounts.listed(connection, active_only=True)
-        accounts = [Account(a.name, a.mine, a.device, a.password_hash) for a in active]
+            active, own = device_accounts.listed(connection, active_only=True), device_certificates(connection)
+        accounts = [
+            Account(a.name, a.mine, a.device, a.password_hash, _valid_serials(own.get(a.name, ()))) for a in active
+        ]
         if self._gate is not None:
             self._gate.replace(accounts)
         self._certification.write_revocations()
@@ -213,6 +215,10 @@ def device_certificates(connection: Connection) -> dict[str, list[Certificate]]:
         if one.purpose == Purpose.DEVICE.value:
             found.setdefault(one.name, []).append(one)
     return found
+
+
+def _valid_serials(own: Iterable[Certificate]) -> frozenset[str]:
+    return frozenset(one.serial for one in own if one.revoked_ns is None)
 
 
 def account_json(account: DeviceAccount, own: Iterable[Certificate] = ()) -> dict[str, Any]:

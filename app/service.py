@@ -17,6 +17,7 @@ from greenmine.alerts.channel_console import ConsoleChannel
 from greenmine.alerts.channel_email import EmailChannel
 from greenmine.alerts.channel_webhook import WebhookChannel
 from greenmine.alerts.deliver import Deliverer, DueNotice
+from greenmine.authority import Authority
 from greenmine.board import StateBoard
 from greenmine.certification import Certification
 from greenmine.core.act import Act, ActKind, ActResult
@@ -32,6 +33,7 @@ from greenmine.hj212 import Hj212
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
+from greenmine.ingest.broker_tls import TlsListener, server_context
 from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, Room
 from greenmine.ingest.downlink_sender import DownlinkSender, DueDownlink, Ways
 from greenmine.ingest.gate import Gate
@@ -324,7 +326,7 @@ class Service:
 
     def _mqtt_checks(self) -> Iterable[Check]:
         if self.broker is not None:
-            detail = f"embedded on {self.broker.host}:{self.broker.port}, {self.broker.connections} clients"
+            detail = f"embedded on {self.broker.where}, {self.broker.connections} clients"
             yield Check("mqtt", True, detail, "")
         if self.subscriber is not None:
             detail = self.subscriber.refusal or f"connected to {self.settings.mqtt.url}"
@@ -440,7 +442,7 @@ class Service:
     def _start_mqtt(self) -> None:
         mqtt = self.settings.mqtt
         if mqtt.mode == "embedded":
-            self.broker = EmbeddedBroker(mqtt.host, mqtt.port, self.gate, self.writer)
+            self.broker = EmbeddedBroker(mqtt.host, mqtt.port, self.gate, self.writer, tls=self._tls())
             self.broker.start()
             return
         assert mqtt.url is not None
@@ -451,6 +453,16 @@ class Service:
             url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics(), certificate
         )
         self.subscriber.start()
+
+    def _tls(self) -> TlsListener | None:
+        wanted, authority = self.settings.mqtt.tls, Authority(self.home.authority)
+        if wanted is None:
+            return None
+        cert_file = wanted.cert_file or self.home.authority / "server.crt"
+        key_file = wanted.key_file or self.home.authority / "server.key"
+        trusted = authority.certificate_file if authority.exists else None
+        context = server_context(cert_file, key_file, trusted, wanted.client_certificates == "required")
+        return TlsListener(wanted.host, wanted.port, context)
 
     def _topics(self) -> list[str]:
         """What is subscribed to on an external broker. A subscription that the account is not granted would end all."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from greenmine.authority import new_request
+from greenmine.settings import load_settings
 from greenmine.terminal import BAD_INPUT, FAILED
 from tests.service_rig import running
 from tests.unit.test_cli import gm
@@ -44,7 +45,7 @@ def test_the_commands_work_in_their_order(part: str, tmp_path: Path, monkeypatch
 
 
 def test_both_languages_have_the_same_commands() -> None:
-    assert len(commands("English")) == 11
+    assert len(commands("English")) == 12
     assert commands("English") == commands("中文")
 
 
@@ -53,6 +54,16 @@ def test_the_commands_for_the_container_exist() -> None:
     assert len(inside) == 2
     for line in inside:
         assert gm(*shlex.split(line), "--help").code not in (BAD_INPUT, FAILED)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_settings_are_settings(part: str, tmp_path: Path) -> None:
+    (shown,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PARTS[part])
+    for number, text in enumerate((shown, shown.replace("\n    # ", "\n    "), shown.replace("optional", "required"))):
+        (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
+        tls = load_settings(tmp_path / f"{number}.yaml").mqtt.tls
+        assert tls is not None
+        assert (tls.host, tls.port) == ("0.0.0.0", 8883)
 
 
 def test_every_link_is_there() -> None:

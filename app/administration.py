@@ -3,6 +3,7 @@ line on a home that no service holds. Every operation takes and gives JSON."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Administration:
         self._certification = certification
         self._gate = gate
         self._accounts_dir = accounts_dir
+        self._refreshing = threading.Lock()
         self._operations: dict[str, Operation] = {
             "users.add": self._users_add,
             "users.list": self._users_list,
@@ -80,17 +82,24 @@ class Administration:
         return found(arguments, principal)
 
     def refresh_gate(self) -> None:
-        """Give the broker the accounts as they are now, and the certificates that were revoked."""
-        with self._state.reading() as connection:
-            active, own = device_accounts.listed(connection, active_only=True), device_certificates(connection)
-        accounts = [
-            Account(a.name, a.mine, a.device, a.password_hash, _valid_serials(own.get(a.name, ()))) for a in active
-        ]
-        if self._gate is not None:
-            self._gate.replace(accounts)
-        self._certification.write_revocations()
-        if self._accounts_dir is not None:
-            write_mosquitto_files(self._accounts_dir, accounts, self._certification.trust())
+        """Give the broker the accounts as they are now, and the certificates that were revoked.
+
+        Raises:
+            NotFound, Corrupt: the revocation list cannot be signed; all else was done.
+        """
+        with self._refreshing:  # of two at once the later must not be overwritten by the earlier
+            with self._state.reading() as connection:
+                active, own = device_accounts.listed(connection, active_only=True), device_certificates(connection)
+            accounts = [
+                Account(a.name, a.mine, a.device, a.password_hash, _valid_serials(own.get(a.name, ()))) for a in active
+            ]
+            if self._gate is not None:
+                self._gate.replace(accounts)
+            try:
+                self._certification.write_revocations()
+            finally:
+                if self._accounts_dir is not None:
+                    write_mosquitto_files(self._accounts_dir, accounts, self._certification.trust())
 
     def provision(self, mine: str, device: str, principal: str) -> dict[str, str]:
         """A device's account with a new random password, which is shown this once."""

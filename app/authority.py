@@ -149,6 +149,11 @@ class Authority:
         write_private(self.revocation_file, signed.public_bytes(serialization.Encoding.PEM).decode())
         return True
 
+    def revoked(self) -> set[str] | None:
+        """Serials in the revocation list as written; none where there is no list, or a damaged one."""
+        found = self._revocations()
+        return None if found is None else {f"{one.serial_number:x}" for one in found}
+
     def _sign(
         self,
         request_pem: str,

@@ -64,16 +64,16 @@ class Certification:
         return {"account": name, "certificates": [serial], "revoked_at": to_rfc3339(now_ns)}
 
     def write_revocations(self) -> None:
-        """Bring the revocation list to what is on record."""
+        """Bring the revocation list to what is on record. Raises NotFound, Corrupt."""
         if not self.authority.exists:
             return
         with self._state.reading() as connection:
-            revoked = {c.serial: c.revoked_ns for c in certificates.listed(connection) if c.revoked_ns is not None}
+            revoked = certificates.revoked(connection)
         self.authority.write_revocations(revoked, self._clock.wall_ns())
 
     def trust(self) -> tuple[bytes, bytes] | None:
         """Certificate and revocation list of the authority in PEM, which a broker judges devices by."""
-        if not self.authority.exists:
+        if not self.authority.exists or not self.authority.revocation_file.exists():
             return None
         return self.authority.certificate_file.read_bytes(), self.authority.revocation_file.read_bytes()
 

@@ -111,9 +111,17 @@ def _certificates(home: Home) -> list[dict[str, Any]]:
         until_ns = authority.shown().not_after_ns
         with state_of(home) as connection:
             found = expiry(certificates.listed(connection), until_ns, SystemClock().wall_ns())
+            revoked = set(certificates.revoked(connection))
     except GreenmineError as error:
         return [_check("certificates", False, str(error), "look at the folder `ca` of the home")]
-    return [{"name": "certificates", **found._asdict()}]
+    checks = [{"name": "certificates", **found._asdict()}]
+    if authority.revoked() != revoked:
+        detail = "the revocation list lacks what was revoked / 吊销列表不是最新"
+        advice = (
+            "put ca.key back into the folder `ca` of the home and start the service again / 请放回 ca.key 并重启服务"
+        )
+        checks.append(_check("revocations", False, detail, advice))
+    return checks
 
 
 def _service(home: Home) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from greenmine.certification import Certification
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import NS_PER_S, Clock, SystemClock
 from greenmine.core.downlink import Downlink
-from greenmine.core.errors import PolicyError, Problem, StoreUnavailable
+from greenmine.core.errors import Corrupt, NotFound, PolicyError, Problem, StoreUnavailable
 from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
@@ -218,7 +218,7 @@ class Service:
         self.thread.start()
         if not self.pipeline.wait_for(self._journal.last_no, CATCH_UP_S) and self.failure is None:
             log.info("catching up with the journal", behind=self._journal.last_no - self.pipeline.cursor)
-        self.administration.refresh_gate()
+        self._open_gate()
         self.store_writer.start()
         self.deliverer.start()
         self.keeper.start()
@@ -453,6 +453,12 @@ class Service:
             url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics(), certificate
         )
         self.subscriber.start()
+
+    def _open_gate(self) -> None:
+        try:
+            self.administration.refresh_gate()
+        except (NotFound, Corrupt) as error:  # no reason to keep every device out; `doctor` says it as well
+            log.error("certificates: the revocation list is not up to date", error=str(error))
 
     def _tls(self) -> TlsListener | None:
         wanted, authority = self.settings.mqtt.tls, Authority(self.home.authority)

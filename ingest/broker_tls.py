@@ -2,6 +2,7 @@
 
 Whether a certificate was revoked is not looked up in a revocation list: the gate knows every certificate that counts,
 so one that it does not know is refused, whoever signed it. A connection outlives the end of its certificate's validity.
+Whoever is still in the handshake, for ten seconds at most, does not count among the broker's connections.
 """
 
 from __future__ import annotations

@@ -44,6 +44,12 @@ def listed(connection: Connection) -> list[Certificate]:
     return [Certificate(*row) for row in connection.execute(query)]
 
 
+def revoked(connection: Connection) -> dict[str, int]:
+    """Serials of the revoked, and when that was (ns UTC)."""
+    query = select(_T.c.serial, _T.c.revoked_ns).where(_T.c.revoked_ns.is_not(None)).order_by(_T.c.serial)
+    return {row.serial: row.revoked_ns for row in connection.execute(query)}
+
+
 def revoke_all(connection: Connection, account: str, now_ns: int) -> list[str]:
     """Revoke every certificate of a device's account; the serials of those that were not revoked before."""
     wanted = (_T.c.purpose == Purpose.DEVICE.value, _T.c.name == account, _T.c.revoked_ns.is_(None))

@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from greenmine.authority import Authority
 from greenmine.core.errors import ConfigError
 from greenmine.service import Service
 from greenmine.settings import MqttSettings, MqttTlsSettings
@@ -104,3 +105,24 @@ def test_without_a_brokers_certificate_it_does_not_start_and_says_why(home: Path
     (home / "ca" / "server.key").unlink()
     with pytest.raises(ConfigError, match="ca server --host"), served(home):
         pass
+
+
+def test_an_authority_whose_key_is_kept_elsewhere_keeps_nobody_out(home: Path, tmp_path: Path) -> None:
+    """Signing and revoking need the key; a broker that only lets devices in does not."""
+    accounts = tmp_path / "accounts"
+    serial = provision(home, tmp_path / "keys")
+    (home / "ca" / "ca.key").rename(tmp_path / "ca.key")
+    settings = settings_of(mqtt=MqttSettings(port=0, accounts_dir=accounts))
+    with running(home, tmp_path / "policies", settings):
+        assert f"user {ACCOUNT}" in (accounts / "acl").read_text()
+        refused = gm("devices", "revoke", ACCOUNT, "--home", home)
+        assert "put it back to sign or to revoke" in refused.err
+        assert f"user {ACCOUNT}" not in (accounts / "acl").read_text(), "the account itself is revoked all the same"
+    with running(home, tmp_path / "policies", settings):
+        (check,) = [c for c in gm("doctor", "--json", "--home", home).json if c["name"] == "revocations"]
+        assert not check["ok"]
+    (tmp_path / "ca.key").rename(home / "ca" / "ca.key")
+    with running(home, tmp_path / "policies", settings):
+        assert "revocations" not in {check["name"] for check in gm("doctor", "--json", "--home", home).json}
+    assert Authority(home / "ca").revoked() == {serial}
+    assert (accounts / "crl.pem").read_bytes() == (home / "ca" / "crl.pem").read_bytes()

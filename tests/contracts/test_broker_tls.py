@@ -182,8 +182,9 @@ def test_a_revoked_certificate_is_cut_and_a_renewed_one_is_not(rig: Rig) -> None
         assert link.recv(4) == ACCEPTED
         third = rig.issue(D1)
         rig.gate.replace([before[0]._replace(serials=frozenset({old, new, third})), before[1]])
-        link.sendall(b"\xc0\x00")
-        assert link.recv(2) == b"\xd0\x00", "one more certificate is no reason to come again"
+        for _ in range(2):  # the first may be answered in passing while the connection is being ended
+            link.sendall(b"\xc0\x00")
+            assert link.recv(2) == b"\xd0\x00", "one more certificate is no reason to come again"
         rig.gate.replace([before[0]._replace(serials=frozenset({new, third})), before[1]])
         assert link.recv(2) == b""
     assert rig.answer(rig.context(old), D1) == NOT_AUTHORISED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,13 +37,16 @@ class Alias(NamedTuple):
 @dataclass(slots=True)
 class SparkplugMessage:
     """A message, and what it says of its session. `defined` are aliases that it gives names to; `unnamed` are items
-    (with metric '') whose alias no birth that is known has named."""
+    (with metric '') whose alias no birth that is known has named. `time_ns` is when it was sent, None where it does not
+    say; `historical` are the source times of its values that were kept while there was no connection."""
 
     decoded: Decoded
     seq: int | None
     bd_seq: int | None
     defined: dict[int, Alias] = field(default_factory=dict)
     unnamed: list[tuple[int, Item]] = field(default_factory=list)
+    time_ns: int | None = None
+    historical: set[int] = field(default_factory=set)
 
 
 def decode_sparkplug(payload: bytes, device: str, aliases: Mapping[int, Alias]) -> SparkplugMessage:
@@ -64,6 +68,9 @@ def decode_payload(sent: SparkplugPayload, device: str, aliases: Mapping[int, Al
     if sent.seq is not None and not 0 <= sent.seq <= MAX_SEQ:
         raise DecodeRefused("range", f"seq is 0 to {MAX_SEQ}")
     message = SparkplugMessage(Decoded(), sent.seq, None)
+    if sent.timestamp_ms is not None:
+        with suppress(DecodeRefused):  # each value that has no time of its own is refused for it
+            message.time_ns = from_milliseconds(sent.timestamp_ms)
     for index, metric in enumerate(sent.metrics):
         try:
             _metric(metric, sent.timestamp_ms, device, aliases, message)
@@ -107,6 +114,8 @@ def _metric(
     quality = Quality.INVALID if metric.quality in BAD_QUALITY else Quality.GOOD
     unit = None if metric.unit is None else _text(metric.unit, "engUnit")
     item = Item(device, name or "", "", "inst", 0, from_milliseconds(time_ms), value, unit, int(quality))
+    if metric.is_historical:
+        message.historical.add(item.time_ns)
     if name is not None:
         message.decoded.items.append(item)
     else:

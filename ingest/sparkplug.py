@@ -64,7 +64,8 @@ class DataType(IntEnum):
 
 class SparkplugMetric(NamedTuple):
     """A metric as sent. `kind` names the field of the value: `int long float double boolean`, or another one whose
-    value is no number. `quality` is the property of that name: 192 good, 0 bad, 500 stale."""
+    value is no number. `quality` is the property of that name: 192 good, 0 bad, 500 stale. `is_historical` marks what
+    was kept while there was no connection."""
 
     name: bytes | None
     alias: int | None
@@ -75,6 +76,7 @@ class SparkplugMetric(NamedTuple):
     is_null: bool
     unit: bytes | None
     quality: int | None
+    is_historical: bool = False
 
 
 class SparkplugPayload(NamedTuple):

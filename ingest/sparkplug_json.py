@@ -49,6 +49,7 @@ def _metric(sent: dict[str, Any]) -> SparkplugMetric:
         value is None or sent.get("isNull", sent.get("is_null")) is True,
         None,
         None,
+        sent.get("isHistorical", sent.get("is_historical")) is True,
     )
 
 

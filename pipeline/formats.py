@@ -16,7 +16,9 @@ from greenmine.ingest.decoded import Decoded, RefusedItem
 from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.ingest.sparkplug import MessageType, SparkplugTopic, sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind
+from greenmine.pipeline.edge_gaps import EdgeGaps
 from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.gaps import Gaps
 from greenmine.pipeline.hj212_reader import Hj212Reader
 from greenmine.pipeline.sparkplug_session import EdgeNode, ask_rebirth, next_session
 from greenmine.pipeline.state import JudgeState
@@ -36,9 +38,10 @@ class Formats:
     """Reads messages by the registry and the sessions of a state. A `live` message moves its session; one that is read
     again later (a dead letter) does not."""
 
-    def __init__(self, state: JudgeState, hj212: Hj212Reader) -> None:
+    def __init__(self, state: JudgeState, hj212: Hj212Reader, gaps: Gaps) -> None:
         self._state = state
         self._hj212_reader = hj212
+        self._edge_gaps = EdgeGaps(state, gaps)
         self._readers: dict[TopicKind, Callable[[Topic, StoredRecord, Batch, Effects, bool], Understood]] = {
             TopicKind.UP: self._own_json,
             TopicKind.SENML: self._senml,
@@ -121,6 +124,7 @@ class Formats:
             node, request = ask_rebirth(node, batch.clock_ns)
             if request is not None:
                 fx.downlinks.append(request)
+        self._edge_gaps.follow(before, node, message, batch, fx)
         if node is not before:
             self._state.edge_nodes[node.node] = fx.edge_nodes[node.node] = node
         return step.ignored

@@ -67,7 +67,7 @@ class Intake:
         self._ordinary = Ordinary(state, watch, gaps)
         self._hours = Hours(state)
         self._hj212 = Hj212Reader(state, past, secrets)
-        self._formats = Formats(state, self._hj212)
+        self._formats = Formats(state, self._hj212, gaps)
         self.show_messages = False
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:

@@ -90,7 +90,7 @@ class SparkplugPayload(NamedTuple):
 def check_count(metrics: int) -> None:
     """Refuse a payload with more metrics than are read: `too_many_records`."""
     if metrics > MAX_METRICS:
-        raise DecodeRefused("too_many_records", f"{metrics} metrics; the most is {MAX_METRICS}")
+        raise DecodeRefused("too_many_records", f"{metrics} metrics; the most is {MAX_METRICS}", "metrics")
 
 
 def sparkplug_topic(topic: str) -> SparkplugTopic | None:

@@ -101,7 +101,8 @@ class Formats:
         decoded = message.decoded
         if message.unnamed:
             shown = ", ".join(str(alias) for alias, _ in message.unnamed[:8])
-            decoded.refused.append(RefusedItem("sparkplug_alias", f"no birth that is known has named alias {shown}"))
+            detail = f"no birth that is known has named alias {shown}"
+            decoded.refused.append(RefusedItem("sparkplug_alias", detail, message.unnamed[0][1].place))
         if not topic.device and ("edge", topic.node) not in registry.addresses:
             # A gateway speaks of itself, and only devices behind it are ours.
             return Understood("", "", Decoded(notes=["the edge node itself is no device of ours"]))
@@ -149,7 +150,7 @@ def scoped(decoded: Decoded, own: set[str]) -> Decoded:
             kept.append(item)
         else:
             detail = f"{item.metric} is of {item.device}; a device speaks for itself, whatever a name says"
-            decoded.refused.append(RefusedItem("senml_scope", detail))
+            decoded.refused.append(RefusedItem("senml_scope", detail, item.place))
     decoded.items = kept
     return decoded
 

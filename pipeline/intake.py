@@ -228,7 +228,7 @@ class Intake:
                 one = admit(item, mine, device, self._state.registry, received_ns)
                 outcome.append(doubted(one, item, self._state.registry) if decoded.doubts_units else one)
             except DecodeRefused as refused:
-                outcome.append(refused.at(f"{item.metric}@{item.channel}" if item.channel else item.metric))
+                outcome.append(refused.at(_place(item, refused)))
         return outcome
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
@@ -353,6 +353,13 @@ def _claimed(stored: StoredRecord) -> tuple[str, str]:
     return topic.mine, topic.device
 
 
+def _place(item: Item, refused: DecodeRefused) -> str:
+    """Where in its payload an item that is not admitted stands."""
+    if refused.word == "scope":
+        return f"{item.place.partition('values.')[0]}device"
+    return item.place or (f"{item.metric}@{item.channel}" if item.channel else item.metric)
+
+
 def _damaged() -> DecodeRefused:
     return DecodeRefused("journal_checksum", "the journal's record does not fit its checksum")
 
@@ -394,5 +401,5 @@ def _seen_message(
             for one in outcome
             if isinstance(one, Admitted)
         ],
-        "refused": [{"word": one.word, "detail": one.detail} for one in outcome if isinstance(one, DecodeRefused)],
+        "refused": [one.shown() for one in outcome if isinstance(one, DecodeRefused)],
     }

@@ -112,5 +112,12 @@ def reasons(
     rows = [one.model_dump() for one in reasons_out(found)]
     if not as_json:
         rows = [{**row, "where": f"{row['mine'] or '?'}/{row['device'] or '?'}"} for row in rows]
-    columns = [("where", "where / 位置"), ("kind", "what / 处置"), ("word", "reason / 原因"), ("count", "count / 次数")]
+        rows = [{**row, "meaning": f"{row['meaning_en']} / {row['meaning_zh']}"} for row in rows]
+    columns = [
+        ("where", "where / 位置"),
+        ("kind", "what / 处置"),
+        ("word", "reason / 原因"),
+        ("count", "count / 次数"),
+        ("meaning", "meaning / 含义"),
+    ]
     listing(rows, columns, as_json, "nothing refused, quarantined or flagged / 无拒收、隔离或标记")

@@ -78,11 +78,11 @@ class Formats:
 
     def _chirpstack(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
         decoded = decode_chirpstack(stored.record.payload, stored.record.source.split("/")[3])
-        return self._bridged("dev_eui", _one_device(decoded), decoded)
+        return self._bridged("dev_eui", _one_device(decoded), decoded, "deviceInfo.devEui")
 
     def _tts(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
         decoded = decode_tts(stored.record.payload, stored.record.source.split("/")[3])
-        return self._bridged("dev_eui", _one_device(decoded), decoded)
+        return self._bridged("dev_eui", _one_device(decoded), decoded, "end_device_ids")
 
     def _sparkplug(self, _: Topic, stored: StoredRecord, batch: Batch, fx: Effects, live: bool) -> Understood:
         topic = sparkplug_topic(stored.record.source)
@@ -130,11 +130,11 @@ class Formats:
             self._state.edge_nodes[node.node] = fx.edge_nodes[node.node] = node
         return step.ignored
 
-    def _bridged(self, network: str, address: str, decoded: Decoded) -> Understood:
+    def _bridged(self, network: str, address: str, decoded: Decoded, place: str = "") -> Understood:
         try:
             named = self._state.registry.device_at(network, address)
         except UnknownAddress as unknown:
-            unknown.items = decoded.items
+            unknown.items, unknown.field = decoded.items, place
             raise
         return self._in_our_words(*named, decoded)
 

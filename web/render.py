@@ -155,11 +155,11 @@ class Ui:
         return advice[0 if self.language == "zh" else 1]
 
     def meaning(self, word: str, kind: str = "") -> str:
-        """What a reason of a refusal, a quarantine or (`kind` flagged) a flag means, as a sentence."""
+        """What a reason of a refusal, a quarantine or (`kind` flagged) a flag means: a sentence, to which another may be joined."""
         zh, en = FLAGS[word][0] if kind == FLAGGED and word in FLAGS else meaning_of(word)
         if not en:
             return ""
-        return f"{zh}。" if self.language == "zh" else f"{en[0].upper()}{en[1:]}."
+        return f"{zh}。" if self.language == "zh" else f"{en[0].upper()}{en[1:]}. "
 
     def reason(self, alert: Alert, step: Transition) -> str:
         """Why a transition happened."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from greenmine import demo as demo_module
@@ -106,6 +107,12 @@ def test_the_headless_demo_shows_the_whole_way_of_an_alarm(tmp_path: Path) -> No
     assert [step["principal"] for step in history][:1] == [f"rule:{whole[0]['mine']}/{whole[0]['rule']}"]
     assert {"person:demo-supervisor"} <= {step["principal"] for step in history}
     assert whole[0]["id"] in (home / NOTICES_FILE).read_text(encoding="utf-8")
+    reasons = {(row["kind"], row["word"]) for row in ask("ingest", "reasons", "--home", home)}
+    assert {("quarantined", "sentinel"), ("refused", "unknown_address")} <= reasons
+    assert [row["network"] for row in ask("devices", "waiting", "list", "--home", home)] == ["dev_eui"]
+    with state_of(Home(home)) as connection:
+        did = {row.kind for row in connection.execute(select(schema.activity_interval))}
+    assert {"haul", "watering"} <= did
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -90,7 +90,9 @@ def test_a_probe_that_nobody_registered_waits() -> None:
         stranger = "00000000000000ff"
         s.batch(arrived(chirpstack_topic("a1", stranger), chirpstack_uplink(stranger, s.now_ns, fields={"SM20": 0.2})))
         assert stored(s) == []
-        assert [row["word"] for row in s.rows("dead_letter")] == ["unknown_address"]
+        assert [(row["word"], row["field"]) for row in s.rows("dead_letter")] == [
+            ("unknown_address", "deviceInfo.devEui")
+        ]
         (waiting,) = s.rows("waiting_device")
         assert (waiting["network"], waiting["address"]) == ("dev_eui", stranger)
         assert "SM20" in waiting["values"]

@@ -35,6 +35,7 @@ from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, Room
 from greenmine.ingest.downlink_sender import DownlinkSender, DueDownlink, Ways
 from greenmine.ingest.gate import Gate
 from greenmine.ingest.journal import JournalReader
+from greenmine.ingest.journal_recent import RecentBatches
 from greenmine.ingest.journal_recovery import open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
@@ -145,7 +146,10 @@ class Service:
         self.writer = JournalWriter(
             self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
         )
-        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve)
+        self._journal.recent = recent = RecentBatches()
+        judged = JournalReader(home.journal, home.archive, recent)
+        opened.callback(judged.close)
+        self.pipeline = Pipeline(judged, self.state, self._secrets.resolve)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self.keeper = JournalKeeper(
             self._journal,

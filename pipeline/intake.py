@@ -36,6 +36,8 @@ from greenmine.store.columns import Odd
 SHOWN_PAYLOAD = 2000
 """Characters of a payload that `tail` shows."""
 _NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
+_ASKED_OF_A_TOPIC = int(RecordFlag.BAD_TOPIC | RecordFlag.DENIED | RecordFlag.RETAIN)
+_TOPICS_KEPT = 20_000
 
 
 class Way(Enum):
@@ -69,6 +71,7 @@ class Intake:
         self._hours = Hours(state)
         self._hj212 = Hj212Reader(state, past, secrets)
         self._formats = Formats(state, self._hj212, gaps)
+        self._topics: dict[str, Topic] = {}
         self.shown = NO_MESSAGES
         """Whose messages somebody looks at, as `Wants.messages`; they go the slow way."""
 
@@ -219,6 +222,10 @@ class Intake:
     def _checked_topic(self, stored: StoredRecord) -> Topic | None:
         """The topic of a message that may be decoded; None for commands to devices."""
         record, flags = stored.record, stored.record.flags
+        if stored.intact and not flags & _ASKED_OF_A_TOPIC:
+            known = self._topics.get(record.source)
+            if known is not None:
+                return known
         if not stored.intact:
             raise _damaged()
         if flags & RecordFlag.BAD_TOPIC:
@@ -234,7 +241,13 @@ class Intake:
             raise DecodeRefused(
                 "retained_telemetry", "a retained reading is of no known time of receipt; do not retain"
             )
-        return None if topic.kind is TopicKind.DOWN else topic
+        if topic.kind is TopicKind.DOWN:
+            return None
+        if topic.kind is TopicKind.UP:
+            if len(self._topics) >= _TOPICS_KEPT:
+                self._topics.clear()
+            self._topics[record.source] = topic
+        return topic
 
     def _admitted(self, understood: Understood, received_ns: int) -> list[Admitted | DecodeRefused]:
         mine, device, decoded = understood[:3]

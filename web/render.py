@@ -155,7 +155,7 @@ class Ui:
         return advice[0 if self.language == "zh" else 1]
 
     def meaning(self, word: str, kind: str = "") -> str:
-        """What a reason of a refusal, a quarantine or (`kind` flagged) a flag means: a sentence, to which another may be joined."""
+        """What a reason of a refusal, a quarantine or (`kind` flagged) a flag means, as a sentence."""
         zh, en = FLAGS[word][0] if kind == FLAGGED and word in FLAGS else meaning_of(word)
         if not en:
             return ""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenmine.core.errors import DecodeRefused
@@ -155,6 +155,7 @@ def told(steps: list[tuple[int, list[tuple[str, float, int]]]], ordinary: bool) 
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
+@example([(1, [("pm10", 20.0, 0), ("pm10", 900.0, 0), ("pm10", -5.0, 0)]), (1, [("pm10", 20.0, 0), ("pm10", 260, 0)])])
 def test_both_ways_end_in_the_same_state(steps: list[tuple[int, list[tuple[str, float, int]]]]) -> None:
     assert told(steps, ordinary=True) == told(steps, ordinary=False)
 

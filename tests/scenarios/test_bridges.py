@@ -152,6 +152,16 @@ def test_senml_of_another_device_is_refused_and_its_own_is_stored() -> None:
         assert all(one[0] == "dust-1" for one in stored(s))
 
 
+def test_a_pack_that_contradicts_itself_keeps_its_first_value() -> None:
+    """senml-37."""
+    with SPARE.state() as state:
+        s = Scene(state).begin(BOTH)
+        t = s.now_ns // NS
+        s.batch(message(b'[{"bt":%d,"n":"pm10","v":1},{"n":"pm10","v":2},{"n":"pm10","v":1}]' % t, kind="up/senml"))
+        assert stored(s) == [("dust-1", "pm10", "", 1.0)]
+        assert (s.account.conflict, s.account.duplicate) == (1, 1)
+
+
 class TestSparkplug:
     def born(self, s: Scene) -> EdgeSession:
         session = EdgeSession("mine-a", "gw01")

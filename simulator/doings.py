@@ -78,7 +78,7 @@ def doings(policy: Policy, start_ns: int, end_ns: int) -> Iterator[TimedMessage]
     for counter, minute in enumerate(_UPLINKS, 1):
         time_ns = start_ns + minute * _MINUTE_NS
         fields = {"soil_moisture@d20": 18.4 + counter / 10, "soil_temp@d20": 6.2}
-        payload = chirpstack_uplink(STRANGER, time_ns, counter=time_ns // _MINUTE_NS % 65_536, fields=fields)
+        payload = chirpstack_uplink(STRANGER, time_ns, counter=time_ns // (20 * _MINUTE_NS) % 65_536, fields=fields)
         found.append(TimedMessage(time_ns, "", "", chirpstack_topic("soil", STRANGER), payload, BRIDGE, readings=1))
     yield from (message for message in sorted(found) if message.time_ns < end_ns)
 

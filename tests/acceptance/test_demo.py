@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from sqlalchemy import select
 from typer.testing import CliRunner
 
 from greenmine import demo as demo_module
@@ -110,9 +109,9 @@ def test_the_headless_demo_shows_the_whole_way_of_an_alarm(tmp_path: Path) -> No
     reasons = {(row["kind"], row["word"]) for row in ask("ingest", "reasons", "--home", home)}
     assert {("quarantined", "sentinel"), ("refused", "unknown_address")} <= reasons
     assert [row["network"] for row in ask("devices", "waiting", "list", "--home", home)] == ["dev_eui"]
-    with state_of(Home(home)) as connection:
-        did = {row.kind for row in connection.execute(select(schema.activity_interval))}
-    assert {"haul", "watering"} <= did
+    did = ask("ingest", "activity", "--mine", "shifan-1", "--home", home)
+    assert {"haul", "watering"} <= {row["kind"] for row in did}
+    assert [row["ended_by"] for row in did if row["kind"] == "haul"][:1] == ["end"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -68,7 +68,7 @@ def tail(
     service = RemoteOffice(target, running["url"], running["token"])
     installer = Installer(service.registered)
     try:
-        for message in service.stream(mine):
+        for message in service.stream(mine, device):
             if mine not in (None, message["mine"]) or device not in (None, *devices_of(message)):
                 continue
             if as_json:

@@ -163,9 +163,11 @@ class RemoteOffice:
         except NotFound:
             return []
 
-    def stream(self, mine: str | None = None) -> Iterator[dict[str, Any]]:
-        """The live stream of raw and decoded messages, of a mine or of all, as `tail` shows it."""
-        query = urlencode({"raw": 1} if mine is None else {"raw": 1, "mine": mine})
+    def stream(self, mine: str | None = None, device: str | None = None) -> Iterator[dict[str, Any]]:
+        """The live stream of raw and decoded messages, of a mine, of a device or of all, as `tail` shows it; of a
+        device, others that somebody else looks at may be among them."""
+        asked = {"raw": 1, "mine": mine, "device": device}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
         response = self._open("GET", f"/api/v1/stream?{query}", None, {"Accept": "text/event-stream"}, read_s=None)
         event, data = "", []
         rest = b""

@@ -150,7 +150,7 @@ class Ordinary:
         self, numbered: list[tuple[Sender, int, OrdinaryObject, int]], topic: Topic, clock_ns: int, fx: Effects
     ) -> None:
         advanced = fx.advanced
-        for sender, seq, one, time_ns in numbered:
+        for place, (sender, seq, one, time_ns) in enumerate(numbered):
             known = sender.sequence
             if known is not None and (one.boot or "") == known.boot:
                 ahead = seq - known.highest
@@ -160,6 +160,8 @@ class Ordinary:
                     continue
                 if ahead == 0:
                     continue
+            if place and numbered[place - 1][:2] == (sender, seq) and numbered[place - 1][2].boot == one.boot:
+                continue  # a message gives its number to each of its objects
             stream = Stream(topic.mine, one.device or topic.device, OWN_STREAM)
             self._gaps.observe(stream, seq, one.boot, time_ns, clock_ns, fx)
             sender.sequence = self._state.sequences[stream]

@@ -61,7 +61,7 @@ def publish(port: int, per_message: int, rate: float, seconds: float, start_at: 
         topic, body = payloads(
             number, per_message, int(start_at * 1000) + int((number // cycle) * cycle * step_s * 1000)
         )
-        if number % every == every - 1 and number >= cycle:
+        if number >= cycle and number % every == number // cycle % every:  # of other sensors in each cycle
             objects = json.loads(body)
             one = objects[0] if per_message > 1 else objects
             if one["device"] not in due_at:

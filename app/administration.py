@@ -3,10 +3,14 @@ line on a home that no service holds. Every operation takes and gives JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
+from greenmine.certification import Certification, certificate_json
 from greenmine.core.clock import Clock, to_rfc3339
 from greenmine.core.errors import NotFound, Refused
 from greenmine.core.identifier import is_identifier
@@ -15,8 +19,9 @@ from greenmine.ingest.gate import BRIDGE_TREES, Account, Gate, account_name, has
 from greenmine.ingest.grants import write_mosquitto_files
 from greenmine.logins import Logins
 from greenmine.policy.model import Policy
-from greenmine.store import audit, device_accounts, users
+from greenmine.store import audit, certificates, device_accounts, users
 from greenmine.store.audit import AuditEntry
+from greenmine.store.certificates import Certificate, Purpose
 from greenmine.store.device_accounts import DeviceAccount
 from greenmine.store.state import StateDb
 
@@ -36,6 +41,7 @@ class Administration:
         logins: Logins,
         policies: Callable[[], Mapping[str, Policy]],
         import_rows: ImportRows,
+        certification: Certification,
         gate: Gate | None = None,
         accounts_dir: Path | None = None,
         checks: Callable[[], list[Any]] = list,
@@ -45,15 +51,20 @@ class Administration:
         self._logins = logins
         self._policies = policies
         self._import_rows = import_rows
+        self._certification = certification
         self._gate = gate
         self._accounts_dir = accounts_dir
+        self._refreshing = threading.Lock()
         self._operations: dict[str, Operation] = {
             "users.add": self._users_add,
             "users.list": self._users_list,
             "users.reset": self._users_reset,
             "devices.provision": self._devices_provision,
+            "devices.certify": self._devices_certify,
             "devices.list": self._devices_list,
             "devices.revoke": self._devices_revoke,
+            "ca.init": self._ca_init,
+            "ca.server": certification.certify_server,
             "readings.import": self._readings_import,
             "service.checks": lambda _, __: [check._asdict() for check in checks()],
         }
@@ -71,14 +82,24 @@ class Administration:
         return found(arguments, principal)
 
     def refresh_gate(self) -> None:
-        """Give the broker the accounts as they are now."""
-        with self._state.reading() as connection:
-            active = device_accounts.listed(connection, active_only=True)
-        accounts = [Account(a.name, a.mine, a.device, a.password_hash) for a in active]
-        if self._gate is not None:
-            self._gate.replace(accounts)
-        if self._accounts_dir is not None:
-            write_mosquitto_files(self._accounts_dir, accounts)
+        """Give the broker the accounts as they are now, and the certificates that were revoked.
+
+        Raises:
+            NotFound, Corrupt: the revocation list cannot be signed; all else was done.
+        """
+        with self._refreshing:  # of two at once the later must not be overwritten by the earlier
+            with self._state.reading() as connection:
+                active, own = device_accounts.listed(connection, active_only=True), device_certificates(connection)
+            accounts = [
+                Account(a.name, a.mine, a.device, a.password_hash, _valid_serials(own.get(a.name, ()))) for a in active
+            ]
+            if self._gate is not None:
+                self._gate.replace(accounts)
+            try:
+                self._certification.write_revocations()
+            finally:
+                if self._accounts_dir is not None:
+                    write_mosquitto_files(self._accounts_dir, accounts, self._certification.trust())
 
     def provision(self, mine: str, device: str, principal: str) -> dict[str, str]:
         """A device's account with a new random password, which is shown this once."""
@@ -133,31 +154,51 @@ class Administration:
         if "bridge" in arguments:
             return [self.provision_bridge(_text(arguments, "bridge"), _text(arguments, "name"), principal)]
         mine = _text(arguments, "mine")
-        policy = self._policies().get(mine)
-        if policy is None:
-            raise NotFound(f"there is no active policy of a mine {mine!r}; load it with `greenmine run` first")
+        policy = self._policy(mine)
         registered = [device.id for device in policy.devices if device.gateway is None]
         wanted = [_text(arguments, "device")] if arguments.get("device") else registered
         for device in wanted:
-            known = policy.device(device)
-            if known is None:
-                raise NotFound(f"{mine} has no registered device {device!r}; add it to the mine's policy first")
-            if known.gateway is not None:
-                raise Refused("gateway", f"{device} speaks through its gateway {known.gateway}; provision that one")
+            _speaks_itself(policy, device)
         return [self.provision(mine, device, principal) for device in wanted]
+
+    def _devices_certify(self, arguments: Mapping[str, Any], principal: str) -> Any:
+        mine, device = _text(arguments, "mine"), _text(arguments, "device")
+        _speaks_itself(self._policy(mine), device)
+        account = DeviceAccount(account_name(mine, device), mine, device, "", 0, None)
+        made = self._certification.certify_device(account, arguments, principal)
+        self.refresh_gate()
+        return made
+
+    def _ca_init(self, arguments: Mapping[str, Any], principal: str) -> Any:
+        made = self._certification.init(arguments, principal)
+        self.refresh_gate()
+        return made
+
+    def _policy(self, mine: str) -> Policy:
+        policy = self._policies().get(mine)
+        if policy is None:
+            raise NotFound(f"there is no active policy of a mine {mine!r}; load it with `greenmine run` first")
+        return policy
 
     def _devices_list(self, _: Mapping[str, Any], __: str) -> Any:
         with self._state.reading() as connection:
-            return [account_json(account) for account in device_accounts.listed(connection)]
+            own = device_certificates(connection)
+            return [account_json(one, own.get(one.name, ())) for one in device_accounts.listed(connection)]
 
     def _devices_revoke(self, arguments: Mapping[str, Any], principal: str) -> Any:
         name = _text(arguments, "account")
+        if "serial" in arguments:
+            revoked = self._certification.revoke(name, _text(arguments, "serial"), principal)
+            self.refresh_gate()
+            return revoked
         now_ns = self._clock.wall_ns()
         with self._state.writing() as connection:
             device_accounts.revoke(connection, name, now_ns)
-            audit.append(connection, [AuditEntry(now_ns, principal, "device.revoke", name, {})])
+            serials = certificates.revoke_all(connection, name, now_ns)
+            said = {"certificates": serials} if serials else {}
+            audit.append(connection, [AuditEntry(now_ns, principal, "device.revoke", name, said)])
         self.refresh_gate()
-        return {"account": name, "revoked_at": to_rfc3339(now_ns)}
+        return {"account": name, "certificates": serials, "revoked_at": to_rfc3339(now_ns)}
 
     def _readings_import(self, arguments: Mapping[str, Any], principal: str) -> Any:
         rows = arguments.get("rows")
@@ -176,16 +217,40 @@ def user_json(user: Any) -> dict[str, Any]:
     }
 
 
-def account_json(account: DeviceAccount) -> dict[str, Any]:
-    """A device account as listings show it."""
+def device_certificates(connection: Connection) -> dict[str, list[Certificate]]:
+    """Every device's certificates by account, the one that lasts longest first."""
+    found: dict[str, list[Certificate]] = {}
+    for one in certificates.listed(connection):
+        if one.purpose == Purpose.DEVICE.value:
+            found.setdefault(one.name, []).append(one)
+    return found
+
+
+def _valid_serials(own: Iterable[Certificate]) -> frozenset[str]:
+    return frozenset(one.serial for one in own if one.revoked_ns is None)
+
+
+def account_json(account: DeviceAccount, own: Iterable[Certificate] = ()) -> dict[str, Any]:
+    """A device account with its certificates as listings show it."""
     return {
         "account": account.name,
         "mine": account.mine or None,
         "device": (account.device or None) if account.mine else None,
         "bridge": None if account.mine else account.device or None,
+        "password": bool(account.password_hash),
+        "certificates": [certificate_json(one) for one in own],
         "created_at": to_rfc3339(account.created_ns),
         "revoked_at": None if account.revoked_ns is None else to_rfc3339(account.revoked_ns),
     }
+
+
+def _speaks_itself(policy: Policy, device: str) -> None:
+    """Raises NotFound, or Refused for a device behind a gateway."""
+    known = policy.device(device)
+    if known is None:
+        raise NotFound(f"{policy.mine.id} has no registered device {device!r}; add it to the mine's policy first")
+    if known.gateway is not None:
+        raise Refused("gateway", f"{device} speaks through its gateway {known.gateway}; provision that one")
 
 
 def _text(arguments: Mapping[str, Any], name: str, default: str | None = None) -> str:

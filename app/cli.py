@@ -9,6 +9,7 @@ import typer
 import greenmine
 from greenmine import (
     command_alerts,
+    command_certificates,
     command_dead_letters,
     command_decode,
     command_facts,
@@ -62,6 +63,7 @@ app.add_typer(command_facts.app, name="facts")
 app.add_typer(command_journal.app, name="journal")
 app.add_typer(command_people.users, name="users")
 command_people.devices.add_typer(command_waiting.app, name="waiting")
+command_people.devices.add_typer(command_certificates.ca, name="ca")
 app.add_typer(command_people.devices, name="devices")
 app.add_typer(command_people.audit, name="audit")
 app.add_typer(command_simulate.app, name="simulate")

@@ -58,11 +58,11 @@ def decode(
         parsed = None if topic is None else parse_topic(topic)
         decoded = decoder(payload, topic, at_ns)
     except DecodeRefused as refused:
-        print_line({"reject": refused.word, "detail": refused.detail})
+        print_line(_reject(refused))
         raise typer.Exit(BAD_INPUT) from refused
     for one in decoded.unreadable:
         if one.word not in _OTHER_KINDS or is_ours(one.name):
-            decoded.refused.append(RefusedItem(one.word, one.detail))
+            decoded.refused.append(RefusedItem(one.word, one.detail, one.field))
     _print(decoded, parsed, format_)
     if decoded.refused:
         raise typer.Exit(BAD_INPUT)
@@ -85,7 +85,8 @@ def _speaks_for_another(item: Item, sender: str, decoded: Decoded) -> bool:
     named = item.device
     if named is None or named == sender or not is_identifier(named) or _is_mac(named):
         return False
-    decoded.refused.append(RefusedItem("senml_scope", f"{item.metric} is of {named}, and the topic is {sender}'s"))
+    detail = f"{item.metric} is of {named}, and the topic is {sender}'s"
+    decoded.refused.append(RefusedItem("senml_scope", detail, item.place))
     return True
 
 
@@ -109,7 +110,7 @@ def _named_in(topic: str | None, kind: TopicKind) -> str | None:
 def _with_frame(decoded: Decoded) -> Decoded:
     if decoded.frame is not None:
         detail = f"{len(decoded.frame.payload)} bytes that the network has not decoded; a codec in the policy can"
-        decoded.refused.append(RefusedItem("no_codec", detail))
+        decoded.refused.append(RefusedItem("no_codec", detail, decoded.sender.place if decoded.sender else ""))
     return decoded
 
 
@@ -171,10 +172,16 @@ def _print(decoded: Decoded, topic: Topic | None, format_: str) -> None:
     for item in decoded.items:
         print_line(_line(item, topic, format_))
     for refused in decoded.refused:
-        print_line({"reject": refused.word, "detail": refused.detail})
+        print_line(_reject(refused))
     passed_over = (one.detail for one in decoded.unreadable if one.word in _OTHER_KINDS and not is_ours(one.name))
     for note in (*passed_over, *decoded.notes):
         err.print(f"note / 提示: {note}", highlight=False, markup=False)
+
+
+def _reject(refused: DecodeRefused | RefusedItem) -> dict[str, str]:
+    """A refusal, with its place in the payload where it has one."""
+    place = {"field": refused.field} if refused.field else {}
+    return {"reject": refused.word, **place, "detail": refused.detail}
 
 
 def _line(item: Item, topic: Topic | None, format_: str) -> dict[str, Any]:

@@ -112,5 +112,48 @@ def reasons(
     rows = [one.model_dump() for one in reasons_out(found)]
     if not as_json:
         rows = [{**row, "where": f"{row['mine'] or '?'}/{row['device'] or '?'}"} for row in rows]
-    columns = [("where", "where / 位置"), ("kind", "what / 处置"), ("word", "reason / 原因"), ("count", "count / 次数")]
+        rows = [{**row, "meaning": f"{row['meaning_en']} / {row['meaning_zh']}"} for row in rows]
+    columns = [
+        ("where", "where / 位置"),
+        ("kind", "what / 处置"),
+        ("word", "reason / 原因"),
+        ("count", "count / 次数"),
+        ("meaning", "meaning / 含义"),
+    ]
     listing(rows, columns, as_json, "nothing refused, quarantined or flagged / 无拒收、隔离或标记")
+
+
+@ingest.command()
+@reported
+def activity(
+    mine: Annotated[str, typer.Option(help="The mine / 矿")],
+    start: Annotated[str | None, typer.Option("--from", help="RFC 3339; 24 h back if left out / 起")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="RFC 3339; 24 h ahead if left out / 止")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a mine was doing or plans: blasts, watering, haulage, stops, weather warnings. 矿山活动。"""
+    from greenmine.office import state_of
+    from greenmine.store import activities
+    from greenmine.store.state import JOURNAL_CLOCK, get_meta
+    from greenmine.web.api_ingest import USUAL_SPAN_NS, activity_out
+    from greenmine.web.times import query_span
+
+    span = query_span(start, end)
+    with state_of(the_home(home)) as connection:
+        now_ns = int(get_meta(connection, JOURNAL_CLOCK) or 0)
+        start_ns = now_ns - USUAL_SPAN_NS if span.start_ns is None else span.start_ns
+        end_ns = now_ns + USUAL_SPAN_NS if span.end_ns is None else span.end_ns
+        found = activities.listed(connection, mine, start_ns, end_ns)
+    rows = [activity_out(one).model_dump() for one in found]
+    if not as_json:
+        rows = [{**row, "start": short_time(row["start"]), "end": short_time(row["end"])} for row in rows]
+    columns = [
+        ("start", "start / 开始"),
+        ("end", "end / 结束"),
+        ("kind", "kind / 类别"),
+        ("zone", "zone / 区域"),
+        ("device", "device / 设备"),
+        ("ended_by", "ended by / 结束方式"),
+    ]
+    listing(rows, columns, as_json, "nothing reported / 没有上报的活动")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from greenmine.core.clock import SystemClock
 from greenmine.core.errors import ConfigError, GreenmineError, StoreUnavailable
 from greenmine.home import Home
 from greenmine.terminal import FAILED, HomeOption, JsonOption, err, out, print_json, print_line, reported, the_home
@@ -27,7 +28,8 @@ def doctor(
     settings, read = (None, []) if config is None else _settings(config)
     target = the_home(home, settings)
     # By name: what the running service says of its policies is replaced by what the file would make of them.
-    checks = {check["name"]: check for check in (*_machine(target), *_service(target), *read)}
+    found = (*_machine(target), *_certificates(target), *_service(target), *read)
+    checks = {check["name"]: check for check in found}
     _report(list(checks.values()), as_json)
 
 
@@ -36,9 +38,12 @@ def _report(checks: list[dict[str, Any]], as_json: bool) -> None:
         print_json(checks)
     else:
         for check in checks:
-            mark = "[green]ok  [/green]" if check["ok"] else "[red]FAIL[/red]"
+            warned = check["ok"] and check.get("warn")
+            mark = (
+                "[red]FAIL[/red]" if not check["ok"] else "[yellow]warn[/yellow]" if warned else "[green]ok  [/green]"
+            )
             out.print(f"{mark} {check['name']:<10} {escape(str(check['detail']))}", highlight=False)
-            if not check["ok"]:
+            if warned or not check["ok"]:
                 out.print(f"                → {escape(str(check['advice']))}", highlight=False)
     if not all(check["ok"] for check in checks):
         raise typer.Exit(FAILED)
@@ -63,7 +68,7 @@ def tail(
     service = RemoteOffice(target, running["url"], running["token"])
     installer = Installer(service.registered)
     try:
-        for message in service.stream(mine):
+        for message in service.stream(mine, device):
             if mine not in (None, message["mine"]) or device not in (None, *devices_of(message)):
                 continue
             if as_json:
@@ -90,6 +95,33 @@ def _machine(home: Home) -> list[dict[str, Any]]:
     if there:
         found.append(disk_check(home)._asdict())
     return found
+
+
+def _certificates(home: Home) -> list[dict[str, Any]]:
+    """Where the home has an authority."""
+    from greenmine.authority import Authority
+    from greenmine.certificate_expiry import expiry
+    from greenmine.office import state_of
+    from greenmine.store import certificates
+
+    authority = Authority(home.authority)
+    if not authority.exists:
+        return []
+    try:
+        until_ns = authority.shown().not_after_ns
+        with state_of(home) as connection:
+            found = expiry(certificates.listed(connection), until_ns, SystemClock().wall_ns())
+            revoked = set(certificates.revoked(connection))
+    except GreenmineError as error:
+        return [_check("certificates", False, str(error), "look at the folder `ca` of the home")]
+    checks = [{"name": "certificates", **found._asdict()}]
+    if authority.revoked() != revoked:
+        detail = "the revocation list lacks what was revoked / 吊销列表不是最新"
+        advice = (
+            "put ca.key back into the folder `ca` of the home and start the service again / 请放回 ca.key 并重启服务"
+        )
+        checks.append(_check("revocations", False, detail, advice))
+    return checks
 
 
 def _service(home: Home) -> list[dict[str, Any]]:

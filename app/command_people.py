@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from greenmine.command_certificates import DaysOption, provision_certificate
 from greenmine.core.clock import SystemClock, to_rfc3339
 from greenmine.core.user import Role
 from greenmine.home import Home
-from greenmine.terminal import FAILED, HomeOption, JsonOption, err, listing, out, print_json, reported, the_home
+from greenmine.terminal import (
+    FAILED,
+    HomeOption,
+    JsonOption,
+    err,
+    listing,
+    out,
+    print_json,
+    reported,
+    short_time,
+    the_home,
+)
 
 users = typer.Typer(no_args_is_help=True, help="People's accounts / 用户")
 devices = typer.Typer(no_args_is_help=True, help="Devices' MQTT accounts / 设备账号")
@@ -72,15 +85,30 @@ def provision(
     service: Annotated[str | None, typer.Option(help="A service instead of a device / 服务账号")] = None,
     bridge: Annotated[str | None, typer.Option(help="chirpstack, tts or sparkplug, with NAME / 网桥账号")] = None,
     name: Annotated[str | None, typer.Argument(help="Account of a bridge / 网桥账号名")] = None,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="A key and certificate instead of a password / 证书代替密码")
+    ] = False,
+    csr: Annotated[
+        Path | None, typer.Option("--csr", help="The device's own request (PEM), which is signed / 证书请求")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the certificate's files / 证书目录")] = Path(),
+    days: DaysOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make MQTT accounts (or new passwords) for registered devices, a service or a bridge. 生成设备账号。
 
-    A bridge may use the topics of its network and nothing else: application/#, v3/# or spBv1.0/#.
+    A bridge may use the topics of its network and nothing else: application/#, v3/# or spBv1.0/#. A certificate is of
+    one device, needs `greenmine devices ca init` once, and its key is not kept here.
     """
     from greenmine.office import office
 
+    if certificate or csr:
+        if mine is None or device is None or (service, bridge) != (None, None):
+            raise typer.BadParameter("a certificate is of one device: give --mine and --device")
+        provision_certificate(the_home(home), mine, device, csr, out_dir, days, as_json)
+        _say_when(the_home(home))
+        return
     if (mine, service, bridge).count(None) != 2 or (bridge is None) != (name is None):
         raise typer.BadParameter("give either --mine (and --device), or --service, or --bridge and a NAME")
     if bridge:
@@ -109,23 +137,40 @@ def list_devices(
     with state_of(the_home(home)) as connection:
         rows = device_rows(connection, SystemClock().wall_ns(), everything)
     if not as_json:
-        rows = [{**row, "calibrated": ", ".join(one["metric"] for one in row["calibrations"])} for row in rows]
-    names = ("account", "mine", "device", "bridge", "created_at", "revoked_at", "serial", "position", "calibrated")
+        rows = [{**row, **_certificate_shown(row), "calibrated": _metrics(row)} for row in rows]
+    names = ["account", "mine", "device", "bridge", "created_at", "revoked_at", "certificate", "certificate_until"]
+    names += ["serial", "position", "calibrated"]
     listing(rows, [(name, name) for name in names], as_json, "no device accounts / 没有设备账号")
+
+
+def _metrics(row: dict[str, Any]) -> str:
+    return ", ".join(one["metric"] for one in row["calibrations"])
+
+
+def _certificate_shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The serial and the end of the certificate that lasts longest of those that were not revoked."""
+    valid = [one for one in row["certificates"] if one["revoked_at"] is None]
+    if not valid:
+        return {}
+    return {"certificate": valid[0]["serial"], "certificate_until": short_time(valid[0]["not_after"])}
 
 
 @devices.command("revoke")
 @reported
 def revoke(
     account: Annotated[str, typer.Argument(help="Account, {mine}.{device} / 账号")],
+    serial: Annotated[
+        str | None, typer.Option("--serial", help="Only this certificate; the account stays / 仅撤销此证书")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take an account's rights away at once. 撤销账号。"""
+    """Take an account's rights away at once, password and certificates. 撤销账号及其证书。"""
     from greenmine.office import office
 
     with office(the_home(home)) as desk:
-        found = desk.administer("devices.revoke", {"account": account})
+        wanted = {"account": account} if serial is None else {"account": account, "serial": serial.lower()}
+        found = desk.administer("devices.revoke", wanted)
     if as_json:
         print_json(found)
     else:

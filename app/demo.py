@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import merge
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from greenmine.policy.load import EXAMPLES
 from greenmine.policy.model import Policy
 from greenmine.service import Service, load_policies
 from greenmine.settings import JournalSettings, MqttSettings, Settings, WebSettings
+from greenmine.simulator.doings import BRIDGE, doings
 from greenmine.simulator.message import TimedMessage
 from greenmine.simulator.publish import MqttPublisher, run_live
 from greenmine.simulator.run import messages
@@ -97,6 +99,9 @@ class Demo:
                 if device.gateway is None:
                     made = self.service.administration.provision(policy.mine.id, device.id, "service:demo")
                     self._passwords[made["account"]] = made["password"]
+        if self.plan.data is None:
+            made = self.service.administration.provision_bridge("chirpstack", BRIDGE, "service:demo")
+            self._passwords[BRIDGE] = made["password"]
         self._run("demo-feed", self._feed)
         if self.plan.data is None:
             self._run("demo-supervisor", self._supervise)
@@ -253,10 +258,13 @@ class _Intake:
 
 
 def again_and_again(policies: Mapping[str, Policy], scenario: Scenario, start_ns: int) -> Iterator[TimedMessage]:
-    """The scenario's messages without end: when it is over it comes again, so that there is always something to see."""
+    """The scenario's messages, and what else happens at the first mine, without end: when it is over it comes again, so
+    that there is always something to see."""
     while True:
         end_ns = start_ns + scenario.duration * NS_PER_S
-        yield from messages(list(policies.values()), scenario, start_ns, end_ns)
+        beside = doings(next(iter(policies.values())), start_ns, end_ns)
+        readings = messages(list(policies.values()), scenario, start_ns, end_ns)
+        yield from merge(readings, beside, key=lambda message: message.time_ns)
         start_ns = end_ns
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from greenmine.administration import account_json
+from greenmine.administration import account_json, device_certificates
 from greenmine.core.clock import to_rfc3339
 from greenmine.core.reading import Series
 from greenmine.ingest.device_facts import KINDS, DeviceFacts
@@ -23,8 +23,13 @@ def device_rows(connection: Connection, now_ns: int, without_account: bool = Fal
     policies = {policy.mine.id: policy for policy in (from_canonical_json(row.canonical) for row in rows)}
     told = DeviceFacts.of(facts.listed(connection, kinds=KINDS))
     accounts = device_accounts.listed(connection)
+    own = device_certificates(connection)
     found = [
-        {**account_json(one), **_known(policies.get(one.mine), one.mine, one.device, told, now_ns)} for one in accounts
+        {
+            **account_json(one, own.get(one.name, ())),
+            **_known(policies.get(one.mine), one.mine, one.device, told, now_ns),
+        }
+        for one in accounts
     ]
     named = {(one.mine, one.device) for one in accounts}
     for mine, policy in policies.items() if without_account else ():

@@ -57,6 +57,11 @@ class Home:
         return self.path / "secrets"
 
     @property
+    def authority(self) -> Path:
+        """The certificate authority for devices, where one was made."""
+        return self.path / "ca"
+
+    @property
     def service_file(self) -> Path:
         """How the command line finds a running service: URL, token, process id; mode 0600."""
         return self.path / "service.json"

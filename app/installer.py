@@ -46,7 +46,8 @@ class Installer:
             yield _reading(reading, received_ns)
         for refused in message["refused"]:
             zh, en = advice_for(refused["word"])
-            yield Line(f"  refused / 拒收: {refused['word']}: {refused['detail']}", "red")
+            place = f" ({refused['field']})" if refused.get("field") else ""
+            yield Line(f"  refused / 拒收: {refused['word']}{place}: {refused['detail']}", "red")
             yield Line(f"    → {en} / {zh}", "red")
         for note in message.get("notes") or ():
             yield Line(f"  note / 注: {note}", "dim")

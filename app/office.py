@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from greenmine.administration import Administration
+from greenmine.certification import Certification
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import SystemClock, to_rfc3339
 from greenmine.core.errors import Conflict, GreenmineError, NotFound, Refused, StoreUnavailable
@@ -162,9 +163,11 @@ class RemoteOffice:
         except NotFound:
             return []
 
-    def stream(self, mine: str | None = None) -> Iterator[dict[str, Any]]:
-        """The live stream of raw and decoded messages, of a mine or of all, as `tail` shows it."""
-        query = urlencode({"raw": 1} if mine is None else {"raw": 1, "mine": mine})
+    def stream(self, mine: str | None = None, device: str | None = None) -> Iterator[dict[str, Any]]:
+        """The live stream of raw and decoded messages, of a mine, of a device or of all, as `tail` shows it; of a
+        device, others that somebody else looks at may be among them."""
+        asked = {"raw": 1, "mine": mine, "device": device}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
         response = self._open("GET", f"/api/v1/stream?{query}", None, {"Accept": "text/event-stream"}, read_s=None)
         event, data = "", []
         rest = b""
@@ -258,6 +261,7 @@ class LocalOffice:
             Logins(self._state, self._clock, secrets.make("service-token")),
             lambda: self._pipeline.judge.state.policies,
             self._import_rows,
+            Certification(self._state, self._clock, home.authority),
         )
 
     def act(self, act: Act) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from greenmine.alerts.channel_console import ConsoleChannel
 from greenmine.alerts.channel_email import EmailChannel
 from greenmine.alerts.channel_webhook import WebhookChannel
 from greenmine.alerts.deliver import Deliverer, DueNotice
+from greenmine.authority import Authority
 from greenmine.board import StateBoard
+from greenmine.certification import Certification
 from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import NS_PER_S, Clock, SystemClock
 from greenmine.core.downlink import Downlink
-from greenmine.core.errors import PolicyError, Problem, StoreUnavailable
+from greenmine.core.errors import Corrupt, NotFound, PolicyError, Problem, StoreUnavailable
 from greenmine.core.latest import ChangeListener, Wants
 from greenmine.core.notice import Channel, Delivery, Notice
 from greenmine.core.reading_store import ReadingStore
@@ -31,10 +33,12 @@ from greenmine.hj212 import Hj212
 from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
+from greenmine.ingest.broker_tls import TlsListener, server_context
 from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, Room
 from greenmine.ingest.downlink_sender import DownlinkSender, DueDownlink, Ways
 from greenmine.ingest.gate import Gate
 from greenmine.ingest.journal import JournalReader
+from greenmine.ingest.journal_recent import RecentBatches
 from greenmine.ingest.journal_recovery import open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
@@ -145,9 +149,12 @@ class Service:
         self.writer = JournalWriter(
             self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
         )
+        self._journal.recent = recent = RecentBatches()
+        judged = JournalReader(home.journal, home.archive, recent)
+        opened.callback(judged.close)
         # On any other clock (a demo, files of the past) nothing is live: what comes fast is judged in order.
         enter = ServiceEntry(self.writer) if isinstance(self.clock, SystemClock) else None
-        self.pipeline = Pipeline(reader, self.state, self._secrets.resolve, enter)
+        self.pipeline = Pipeline(judged, self.state, self._secrets.resolve, enter)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self.keeper = JournalKeeper(
             self._journal,
@@ -185,6 +192,7 @@ class Service:
             self.logins,
             lambda: self.pipeline.judge.state.policies,
             self._import_rows,
+            Certification(self.state, SystemClock(), home.authority),
             self.gate,
             settings.mqtt.accounts_dir,
             lambda: self.operations.checks(),
@@ -212,7 +220,7 @@ class Service:
         self.thread.start()
         if not self.pipeline.wait_for(self._journal.last_no, CATCH_UP_S) and self.failure is None:
             log.info("catching up with the journal", behind=self._journal.last_no - self.pipeline.cursor)
-        self.administration.refresh_gate()
+        self._open_gate()
         self.store_writer.start()
         self.deliverer.start()
         self.keeper.start()
@@ -326,7 +334,7 @@ class Service:
 
     def _mqtt_checks(self) -> Iterable[Check]:
         if self.broker is not None:
-            detail = f"embedded on {self.broker.host}:{self.broker.port}, {self.broker.connections} clients"
+            detail = f"embedded on {self.broker.where}, {self.broker.connections} clients"
             yield Check("mqtt", True, detail, "")
         if self.subscriber is not None:
             detail = self.subscriber.refusal or f"connected to {self.settings.mqtt.url}"
@@ -446,7 +454,7 @@ class Service:
     def _start_mqtt(self) -> None:
         mqtt = self.settings.mqtt
         if mqtt.mode == "embedded":
-            self.broker = EmbeddedBroker(mqtt.host, mqtt.port, self.gate, self.writer)
+            self.broker = EmbeddedBroker(mqtt.host, mqtt.port, self.gate, self.writer, tls=self._tls())
             self.broker.start()
             return
         assert mqtt.url is not None
@@ -457,6 +465,22 @@ class Service:
             url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics(), certificate
         )
         self.subscriber.start()
+
+    def _open_gate(self) -> None:
+        try:
+            self.administration.refresh_gate()
+        except (NotFound, Corrupt) as error:  # no reason to keep every device out; `doctor` says it as well
+            log.error("certificates: the revocation list is not up to date", error=str(error))
+
+    def _tls(self) -> TlsListener | None:
+        wanted, authority = self.settings.mqtt.tls, Authority(self.home.authority)
+        if wanted is None:
+            return None
+        cert_file = wanted.cert_file or self.home.authority / "server.crt"
+        key_file = wanted.key_file or self.home.authority / "server.key"
+        trusted = authority.certificate_file if authority.exists else None
+        context = server_context(cert_file, key_file, trusted, wanted.client_certificates == "required")
+        return TlsListener(wanted.host, wanted.port, context)
 
     def _topics(self) -> list[str]:
         """What is subscribed to on an external broker. A subscription that the account is not granted would end all."""

@@ -41,6 +41,7 @@ def _expanded(path: Path) -> Path:
         raise ValueError(str(error)) from error
 
 
+_MQTT_PATHS = ("ca_file", "cert_file", "key_file", "accounts_dir")
 SecretReference = Annotated[str, AfterValidator(_reference)]
 Url = Annotated[str, AfterValidator(_without_password)]
 UserPath = Annotated[Path, AfterValidator(_expanded)]
@@ -51,12 +52,31 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MqttTlsSettings(_Part):
+    """TLS of the embedded broker, beside its plain port. Without `cert_file` and `key_file` it has what `greenmine
+    devices ca server` made. `client_certificates`: whether a client may or must have a certificate of the home's
+    authority; with one it needs no password."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8883, ge=0, le=65535)
+    cert_file: UserPath | None = None
+    key_file: UserPath | None = None
+    client_certificates: Literal["optional", "required"] = "optional"
+
+    @model_validator(mode="after")
+    def _both_files(self) -> MqttTlsSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
 class MqttSettings(_Part):
     """`embedded` runs a broker in this process; `external` connects to `url` as `user`.
 
     `topics` are what is subscribed to there; by default our own tree, and those of other networks that policies name
     addresses of. `cert_file` and `key_file`: our own certificate, where the broker asks for one. `accounts_dir`: where
-    `devices provision` also writes mosquitto's password and ACL files.
+    `devices provision` also writes mosquitto's password and ACL files, and the authority's certificate and revocation
+    list. `tls`: also listen with TLS, where the broker is embedded.
     """
 
     mode: Literal["embedded", "external"] = "embedded"
@@ -70,11 +90,14 @@ class MqttSettings(_Part):
     key_file: UserPath | None = None
     topics: list[str] | None = Field(default=None, min_length=1)
     accounts_dir: UserPath | None = None
+    tls: MqttTlsSettings | None = None
 
     @model_validator(mode="after")
     def _external_has_url(self) -> MqttSettings:
         if self.mode == "external" and not self.url:
             raise ValueError("mode external needs url, e.g. mqtts://broker:8883")
+        if self.mode == "external" and self.tls is not None:
+            raise ValueError("tls is of the embedded broker; an external one has settings of its own")
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file and key_file go together")
         return self
@@ -251,8 +274,11 @@ def _with_paths(data: dict[str, Any], base: Path) -> dict[str, Any]:
         if name in found:
             found[name] = under(found[name])
     if isinstance(found.get("mqtt"), dict):
-        mqtt = found["mqtt"]
-        found["mqtt"] = mqtt | {name: under(mqtt[name]) for name in ("ca_file", "accounts_dir") if name in mqtt}
+        mqtt = dict(found["mqtt"])
+        for part in (mqtt, mqtt.get("tls")):
+            if isinstance(part, dict):
+                part.update({name: under(part[name]) for name in _MQTT_PATHS if name in part})
+        found["mqtt"] = mqtt
     return found
 
 

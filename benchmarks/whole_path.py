@@ -56,12 +56,17 @@ BUCKETS = json.dumps(
 """What the sink says when it is asked for its buckets: all are there."""
 
 
-def policy_text() -> str:
+def mine_name(number: int) -> str:
+    """The mine of this number; the first is the only one unless more are asked for."""
+    return f"{MINE}-{number}" if number else MINE
+
+
+def policy_text(mine: str = MINE) -> str:
     """Twenty gateways with the devices behind them, one sensor each, and five rules that see every reading."""
     lines = [
         "schema: 1",
         "valid_from: 2020-01-01",
-        f"mine: {{id: {MINE}, name: {{zh: 示范矿, en: Bench}}, enterprise: {{zh: 示范, en: Bench}}, region: '150622',",
+        f"mine: {{id: {mine}, name: {{zh: 示范矿, en: Bench}}, enterprise: {{zh: 示范, en: Bench}}, region: '150622',",
         "       timezone: Asia/Shanghai, location: [110.0, 39.0], noise_class: 3, air_grade: 2}",
         "devices:",
         *(f"  - {{id: gw-{number}}}" for number in range(GATEWAYS)),
@@ -82,8 +87,9 @@ def policy_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def payloads(number: int, per_message: int, time_ms: int) -> tuple[str, bytes]:
+def payloads(number: int, per_message: int, time_ms: int, mines: int = 1) -> tuple[str, bytes]:
     """Topic and payload of message `number`: `per_message` devices behind one gateway, one reading each."""
+    mine, number = mine_name(number % mines), number // mines
     gateway = number % GATEWAYS
     first = (number // GATEWAYS) * per_message
     behind = SENSORS // GATEWAYS
@@ -96,17 +102,17 @@ def payloads(number: int, per_message: int, time_ms: int) -> tuple[str, bytes]:
         for place in range(per_message)
     ]
     body = objects if per_message > 1 else objects[0]
-    return f"mines/{MINE}/gw-{gateway}/up", json.dumps(body, separators=(",", ":")).encode()
+    return f"mines/{mine}/gw-{gateway}/up", json.dumps(body, separators=(",", ":")).encode()
 
 
-def publish(port: int, per_message: int, rate: float, seconds: float, start_at: float) -> None:
+def publish(port: int, per_message: int, rate: float, seconds: float, start_at: float, mines: int = 1) -> None:
     """The load, in a process of its own: open loop, QoS 1, the schedule fixed in advance."""
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"load-{os.getpid()}", protocol=mqtt.MQTTv311)
     client.max_inflight_messages_set(2_000)
     client.connect("127.0.0.1", port)
     client.loop_start()
     count, step_s = int(rate * seconds / per_message), per_message / rate
-    cycle = SENSORS // per_message  # each sensor reports once in a cycle, with a time of its own
+    cycle = mines * SENSORS // per_message  # each sensor reports once in a cycle, with a time of its own
     waiting = threading.Event()
     base_ms = int(start_at * 1000)
     for number in range(count):
@@ -115,7 +121,7 @@ def publish(port: int, per_message: int, rate: float, seconds: float, start_at: 
         if wait_s > 0.002:
             waiting.wait(wait_s)
         time_ms = base_ms + int((number // cycle) * cycle * step_s * 1000)
-        topic, body = payloads(number, per_message, time_ms)
+        topic, body = payloads(number, per_message, time_ms, mines)
         client.publish(topic, body, qos=1)
     deadline = time.time() + 60
     while client._out_messages and time.time() < deadline:
@@ -189,20 +195,25 @@ def mosquitto(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def greenmine(folder: Path, port: int, sink_port: int) -> Iterator[psutil.Process]:
-    """Our service against that broker and that sink."""
-    (folder / "policy.yaml").write_text(policy_text(), encoding="utf-8")
+def greenmine(
+    folder: Path, port: int, sink_port: int, mines: int = 1, policy: str | None = None, linger_ms: int = 20
+) -> Iterator[psutil.Process]:
+    """Our service against that broker and that sink; `policy` takes the place of the one mine's."""
+    (folder / "policies").mkdir()
+    for number in range(mines):
+        name = mine_name(number)
+        (folder / "policies" / f"{name}.yaml").write_text(policy or policy_text(name), encoding="utf-8")
     (folder / "secrets").mkdir()
     for name in ("mqtt-ingest", "influxdb-token"):
         (folder / "secrets" / name).write_text("bench\n")
     (folder / "settings.yaml").write_text(
-        f"home: home\npolicies: [policy.yaml]\nsecrets_dirs: [secrets]\nlog_level: error\n"
+        f"home: home\npolicies: [policies]\nsecrets_dirs: [secrets]\nlog_level: error\n"
         f"mqtt: {{mode: external, url: 'mqtt://127.0.0.1:{port}'}}\n"
         f"store: {{kind: influxdb, url: 'http://127.0.0.1:{sink_port}'}}\n"
-        "web: {port: 0}\njournal: {linger_ms: 20}\n"
+        f"web: {{port: 0}}\njournal: {{linger_ms: {linger_ms}}}\n"
     )
     command = [sys.executable, "-m", "greenmine", "run", "--config", str(folder / "settings.yaml")]
-    with running(command, folder, 6.0) as process:
+    with running(command, folder, 5.0 + mines) as process:
         yield process
 
 
@@ -284,10 +295,14 @@ def measure(process: psutil.Process, port: int, chosen: argparse.Namespace) -> d
     """Run the load; CPU of the process for each reading, and its memory."""
     before, begun = process.cpu_times(), time.time()
     load = multiprocessing.Process(
-        target=publish, args=(port, chosen.per_message, chosen.rate, chosen.seconds, time.time() + 1.0)
+        target=publish,
+        args=(port, chosen.per_message, chosen.rate, chosen.seconds, time.time() + 1.0, chosen.mines),
     )
     load.start()
-    load.join()
+    memory = [process.memory_info().rss / 1e6]
+    while load.is_alive():
+        load.join(1.0)
+        memory.append(process.memory_info().rss / 1e6)
     took_s = time.time() - begun
     time.sleep(chosen.settle)
     after = process.cpu_times()
@@ -299,6 +314,8 @@ def measure(process: psutil.Process, port: int, chosen: argparse.Namespace) -> d
         "system_s": after.system - before.system,
         "readings_per_s": readings / (took_s - 1.0),
         "rss_mb": process.memory_info().rss / 1e6,
+        "rss_most_mb": max(memory),
+        "rss_after_a_third_mb": memory[len(memory) // 3],
     }
 
 
@@ -313,15 +330,22 @@ def stored_readings(folder: Path) -> int | None:
         state.close()
 
 
+def sides(chosen: argparse.Namespace) -> tuple[str, ...]:
+    """What is run: the reference first."""
+    if chosen.alone:
+        return ("greenmine",)
+    return ("telegraf", "greenmine") if chosen.telegraf else ("bare", "greenmine")
+
+
 def one_round(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Each side once, each with a broker and a sink of its own."""
     found: dict[str, dict[str, float]] = {}
-    for side in ("telegraf", "greenmine") if chosen.telegraf else ("bare", "greenmine"):
+    for side in sides(chosen):
         with tempfile.TemporaryDirectory(prefix="greenmine-bench-") as name, ExitStack() as stack:
             folder = Path(name)
             port, sink_port = stack.enter_context(mosquitto(folder)), stack.enter_context(sink())
             if side == "greenmine":
-                with greenmine(folder, port, sink_port) as process:
+                with greenmine(folder, port, sink_port, chosen.mines) as process:
                     found[side] = measure(process, port, chosen)
                 found[side]["stored"] = stored_readings(folder) or 0
             elif side == "telegraf":
@@ -337,6 +361,8 @@ def main() -> None:
     """Run the rounds and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--telegraf", default=shutil.which("telegraf"), help="the program; without it, a bare reader")
+    parser.add_argument("--alone", action="store_true", help="without a reference, for long runs")
+    parser.add_argument("--mines", type=int, default=1, help=f"of {SENSORS} sensors each")
     parser.add_argument("--per-message", type=int, default=10)
     parser.add_argument("--rate", type=float, default=10_000.0, help="readings a second")
     parser.add_argument("--for", dest="seconds", type=float, default=20.0)
@@ -351,23 +377,20 @@ def main() -> None:
         for side in rounds[0]
     }
     reference = "telegraf" if chosen.telegraf else "bare"
-    ratios = [r["greenmine"]["us_a_reading"] / r[reference]["us_a_reading"] for r in rounds]
-    print(
-        json.dumps(
-            {
-                "command": " ".join(["python", *sys.argv]),
-                "per_message": chosen.per_message,
-                "rate_per_s": chosen.rate,
-                "seconds": chosen.seconds,
-                "sensors": SENSORS,
-                "rules_a_sensor": RULES,
-                "reference": reference,
-                **medians,
-                "ratio": {"median": round(statistics.median(ratios), 2), "all": [round(one, 2) for one in ratios]},
-            },
-            indent=1,
-        )
-    )
+    shown = {
+        "command": " ".join(["python", *sys.argv]),
+        "per_message": chosen.per_message,
+        "rate_per_s": chosen.rate,
+        "seconds": chosen.seconds,
+        "sensors": chosen.mines * SENSORS,
+        "rules_a_sensor": RULES,
+        **medians,
+    }
+    if not chosen.alone:
+        ratios = [r["greenmine"]["us_a_reading"] / r[reference]["us_a_reading"] for r in rounds]
+        shown["reference"] = reference
+        shown["ratio"] = {"median": round(statistics.median(ratios), 2), "all": [round(one, 2) for one in ratios]}
+    print(json.dumps(shown, indent=1))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class DeadReason(StrEnum):
     MISSING_FIELD = "missing_field"
     UNKNOWN_FIELD = "unknown_field"
     TYPE = "type"
+    KIND = "kind"
+    STATE = "state"
     # one value
     CHANNEL_CHARSET = "channel_charset"
     FLAG = "flag"

@@ -17,7 +17,8 @@ GreenmineError
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,14 @@ class DecodeRefused(Refused):
         """The same, of a place in the payload."""
         return DecodeRefused(self.word, self.detail, field)
 
+    def shown(self) -> dict[str, str]:
+        """As live views and `decode` show it."""
+        return {"word": self.word, "field": self.field, "detail": self.detail}
+
+    def within(self, where: str) -> DecodeRefused:
+        """The same, of a place within another: `v` within `[3]` is `[3].v`."""
+        return self.at(f"{where}.{self.field}" if where and self.field else where or self.field)
+
 
 class UnknownAddress(DecodeRefused):
     """A device of another network, whose address neither a policy nor an approval maps to a device of ours.
@@ -90,7 +99,19 @@ class UnknownAddress(DecodeRefused):
         self.network = network
         self.address = address
         self.items: Sequence[Any] = ()
-        super().__init__("unknown_address", f"{address_words(network, address)} no policy maps it to a device")
+        detail = f"{address_words(network, address)} no policy maps it to a device"
+        super().__init__("unknown_address", detail, "MN" if network == "mn" else "")
+
+
+@contextmanager
+def placed(field: str) -> Iterator[None]:
+    """Name this place in what is refused meanwhile and names none."""
+    try:
+        yield
+    except DecodeRefused as refused:
+        if refused.field:
+            raise
+        raise refused.at(field) from refused
 
 
 def address_words(network: str, address: str) -> str:

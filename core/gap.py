@@ -21,7 +21,8 @@ class GapReason(StrEnum):
 
 class Stream(NamedTuple):
     """One sequence of numbers: a device's `seq`, the frame counter of a network (`fcnt`), the periods of a statistic
-    (`period-60`: the number is the period's place since 1970)."""
+    (`period-60`: the number is the period's place since 1970), the messages of a Sparkplug edge node
+    (`edge:group/node`)."""
 
     mine: str
     device: str

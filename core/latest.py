@@ -43,9 +43,13 @@ ChangeListener = Callable[[Sequence[Change]], None]
 """Called after each commit, on the pipeline's thread, and must not block."""
 
 
+NO_MESSAGES: frozenset[tuple[str, str]] = frozenset()
+ALL_MESSAGES = frozenset({("", "")})
+
+
 class Wants(NamedTuple):
     """What a listener wants to be told of besides alerts and policies, at the moment: newest values cost a little, raw
-    messages a lot."""
+    messages a lot. `messages` are the (mine, device) that are looked at, '' for any."""
 
     latest: bool = True
-    messages: bool = True
+    messages: frozenset[tuple[str, str]] = ALL_MESSAGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 
 
 class Quality(IntFlag):
@@ -34,6 +34,18 @@ FACTS = Quality.CALIBRATION | Quality.MAINTENANCE | Quality.MANUAL | Quality.INV
 """Set by facts, or by the sender's HJ 212 letter."""
 ARRIVAL = Quality.LATE | Quality.SKEW | Quality.CONFLICT
 """Set by the way a reading arrived; recorded and never judged."""
+
+
+class Quarantine(StrEnum):
+    """Why a reading is kept apart and not stored as data. Like the words of refusals, these are stable."""
+
+    UNREGISTERED = "unregistered"
+    CLOCK_AHEAD = "clock_ahead"
+    CLOCK_UNSET = "clock_unset"
+    MISSING = "missing"
+    SENTINEL = "sentinel"
+    UNIT_DOUBT = "unit_doubt"
+
 
 QUARANTINED = Quality.UNREGISTERED | Quality.SKEW
 """A reading with one of these is kept apart with its reason and not stored as data."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from greenmine.core.errors import DecodeRefused
 from greenmine.core.metric import METRICS
-from greenmine.core.quality import Quality
+from greenmine.core.quality import Quality, Quarantine
 from greenmine.core.reading import Reading, Series
 from greenmine.core.unit import convert, convertible
 from greenmine.ingest.decoded import Item
@@ -50,15 +50,15 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     quarantine = ""
     if setting is None:
         quality |= Quality.UNREGISTERED
-        quarantine = "unregistered"
+        quarantine = Quarantine.UNREGISTERED.value
     if item.time_ns > received_ns + registry.max_ahead_ns.get(mine, DEFAULT_MAX_AHEAD_NS):
         quality |= Quality.SKEW
-        quarantine = quarantine or "clock_ahead"
+        quarantine = quarantine or Quarantine.CLOCK_AHEAD.value
     elif item.time_ns < EARLIEST_NS:
         quality |= Quality.SKEW
-        quarantine = quarantine or "clock_unset"
+        quarantine = quarantine or Quarantine.CLOCK_UNSET.value
     if item.value is None:
-        return Admitted(Reading(series, item.time_ns, None, quality), quarantine or "missing")
+        return Admitted(Reading(series, item.time_ns, None, quality), quarantine or Quarantine.MISSING.value)
     unit = item.unit or (setting.unit if setting else metric.unit)
     if not convertible(unit, metric.unit):
         raise DecodeRefused("unit", f"{item.metric} of {device} cannot be in {unit!r}")
@@ -66,7 +66,7 @@ def admit(item: Item, mine: str, sender: str, registry: Registry, received_ns: i
     if not math.isfinite(value):
         raise DecodeRefused("not_finite", f"{item.metric} of {device} is beyond a double in {metric.unit}")
     if setting is not None and setting.sentinels and is_sentinel(item.value, setting.sentinels):
-        return Admitted(Reading(series, item.time_ns, value, int(quality)), quarantine or "sentinel")
+        return Admitted(Reading(series, item.time_ns, value, int(quality)), quarantine or Quarantine.SENTINEL.value)
     if not metric.low <= value <= metric.high:
         quality |= Quality.RANGE
     if value < 0 and metric.negative_flagged:
@@ -87,4 +87,6 @@ def doubted(admitted: Admitted, item: Item, registry: Registry) -> Admitted:
     if setting is None or item.value is None or item.quality or not reading.quality & Quality.RANGE:
         return admitted
     guess = guess_unit(item.metric, item.value, setting.unit)
-    return admitted if guess is None else admitted._replace(quarantine=admitted.quarantine or "unit_doubt")
+    if guess is None:
+        return admitted
+    return admitted._replace(quarantine=admitted.quarantine or Quarantine.UNIT_DOUBT.value)

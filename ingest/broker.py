@@ -18,6 +18,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import amqtt.broker
@@ -38,6 +39,7 @@ from amqtt.plugins.manager import PluginManager
 from amqtt.session import Session
 
 from greenmine.core.errors import ConfigError
+from greenmine.ingest.broker_tls import TlsListener, presented
 from greenmine.ingest.framing import PacketReader
 from greenmine.ingest.gate import Action, DeniedQuota, Gate
 from greenmine.ingest.journal_writer import JournalWriter, Submission
@@ -57,6 +59,7 @@ PUBLISH_TIMEOUT_S = 5.0
 MAX_UNACKNOWLEDGED_BYTES = 1024 * 1024
 """Publishes of one connection that wait for the commit; then no more is read from it."""
 _PUBLISH_OVERHEAD_BYTES = 1024
+_TLS = "tls"
 
 
 class _Writer(StreamWriterAdapter):
@@ -185,12 +188,17 @@ class _CommitFirstHandler(BrokerProtocolHandler):
 
 
 async def _admit(server: EmbeddedBroker, session: Session, writer: WriterAdapter) -> None:
-    if server.gate.admits(session.username, session.password, session.client_id):
+    certificate = presented(session.ssl_object)
+    if certificate is None:
+        if server.gate.admits(session.username, session.password, session.client_id):
+            return
+    elif server.gate.admits_certificate(*certificate, session.username, session.client_id):
+        session.username = certificate.name
         return
     log.warning("broker: connection refused", client=(session.client_id or "")[:130], address=session.remote_address)
     server.refused_connections += 1
     await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
-    raise MQTTError("not authorised: unknown account, wrong password, or client id other than the user name")
+    raise MQTTError("not authorised: unknown account or certificate, wrong password, or client id other than its name")
 
 
 class _Broker(amqtt.broker.Broker):
@@ -223,6 +231,17 @@ class _Broker(amqtt.broker.Broker):
         finally:
             self._open.discard(task)
             await adapter.close()
+
+    async def _create_server_instance(
+        self, listener_name: str, listener_type: ListenerType, address: str | None, port: int, ssl_context: Any
+    ) -> Any:
+        tls = self._server.tls
+        if tls is None or listener_name != _TLS:
+            return await super()._create_server_instance(listener_name, listener_type, address, port, ssl_context)
+        connected = partial(self.stream_connected, listener_name=listener_name)
+        return await asyncio.start_server(
+            connected, address, port, ssl=tls.context, ssl_handshake_timeout=CONNECT_TIMEOUT_S
+        )
 
     async def _handle_client_session(
         self,
@@ -289,9 +308,18 @@ class EmbeddedBroker:
         ConfigError: the address cannot be bound.
     """
 
-    def __init__(self, host: str, port: int, gate: Gate, writer: JournalWriter, max_connections: int = 2000) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        gate: Gate,
+        writer: JournalWriter,
+        max_connections: int = 2000,
+        tls: TlsListener | None = None,
+    ) -> None:
         self.host = host
         self.port = port
+        self.tls = tls
         self.gate = gate
         self.denied = 0
         self.denied_quota = DeniedQuota()
@@ -311,10 +339,16 @@ class EmbeddedBroker:
         self._started.wait()
         if self._start_error is not None:
             raise ConfigError(
-                f"the embedded broker cannot listen on {self.host}:{self.port}: {self._start_error}; "
+                f"the embedded broker cannot listen on {self.where}: {self._start_error}; "
                 "choose another port (mqtt.port) or stop the program that holds it"
             ) from self._start_error
         self.gate.on_changed(self._accounts_changed)
+
+    @property
+    def where(self) -> str:
+        """Where it listens, for people."""
+        plain = f"{self.host}:{self.port}"
+        return plain if self.tls is None else f"{plain} and {self.tls.host}:{self.tls.port} (TLS)"
 
     def stop(self) -> None:
         """Close all connections and end the thread."""
@@ -384,8 +418,10 @@ class EmbeddedBroker:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        listener = ListenerConfig(type=ListenerType.TCP, bind=f"{self.host}:{self.port}")
-        config = BrokerConfig(listeners={"default": listener}, plugins={}, session_expiry_interval=3600)
+        listeners = {"default": ListenerConfig(type=ListenerType.TCP, bind=f"{self.host}:{self.port}")}
+        if self.tls is not None:
+            listeners[_TLS] = ListenerConfig(type=ListenerType.TCP, bind=f"{self.tls.host}:{self.tls.port}")
+        config = BrokerConfig(listeners=listeners, plugins={}, session_expiry_interval=3600)
         try:
             broker = _Broker(self, config, self._max_connections)
             await broker.start()
@@ -394,7 +430,9 @@ class EmbeddedBroker:
             self._started.set()
             return
         self._broker = broker
-        self.port = broker._servers["default"].instance.sockets[0].getsockname()[1]
+        self.port = _port_of(broker, "default")
+        if self.tls is not None:
+            self.tls = self.tls._replace(port=_port_of(broker, _TLS))
         self._started.set()
         await self._stop.wait()
         try:
@@ -402,6 +440,11 @@ class EmbeddedBroker:
                 await broker.shutdown()
         except TimeoutError:
             log.warning("broker: connections did not end in time and are dropped")
+
+
+def _port_of(broker: _Broker, listener: str) -> int:
+    port: int = broker._servers[listener].instance.sockets[0].getsockname()[1]
+    return port
 
 
 def _current_task() -> asyncio.Task[Any]:

@@ -29,7 +29,7 @@ def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
     ours = Decoded(
         refused=list(decoded.refused), health=decoded.health, sender=decoded.sender, notes=list(decoded.notes)
     )
-    unknown: list[str] = []
+    unknown: list[Item] = []
     for item in decoded.items:
         target = codec.fields.get(_sent_name(item))
         if target is not None:
@@ -40,16 +40,17 @@ def apply_codec(decoded: Decoded, codec: Codec | None) -> Decoded:
         elif (own := _own(item)) is not None:
             ours.items.append(own)
         elif item.metric not in codec.ignore:
-            unknown.append(item.metric)
+            unknown.append(item)
     for one in decoded.unreadable:
         if one.name in codec.fields or is_ours(one.name):
-            ours.refused.append(RefusedItem(one.word, one.detail))
+            ours.refused.append(RefusedItem(one.word, one.detail, one.field))
         else:
             ours.notes.append(one.detail)
     if unknown:
-        shown = ", ".join(name[:64] for name in unknown[:MOST_SHOWN])
+        shown = ", ".join(item.metric[:64] for item in unknown[:MOST_SHOWN])
         more = f" and {len(unknown) - MOST_SHOWN} more" if len(unknown) > MOST_SHOWN else ""
-        ours.refused.append(RefusedItem("unknown_field", f"the device's codec knows nothing of {shown}{more}"))
+        detail = f"the device's codec knows nothing of {shown}{more}"
+        ours.refused.append(RefusedItem("unknown_field", detail, unknown[0].place))
     if decoded.frame is not None and decoded.sender is not None:
         _read_bytes(decoded.frame, decoded.sender, codec, ours)
     return ours
@@ -82,7 +83,8 @@ def _placed(item: Item, value: float | None, target: CodecTarget, sent_unit: str
     if value is not None:
         value = value * target.scale + target.offset
         if not math.isfinite(value):
-            return RefusedItem("not_finite", f"{target.metric} is beyond a double after scale and offset")
+            detail = f"{target.metric} is beyond a double after scale and offset"
+            return RefusedItem("not_finite", detail, item.place)
     unit = target.unit or sent_unit
     return item._replace(device=None, metric=target.metric, channel=target.channel, value=value, unit=unit)
 
@@ -98,14 +100,14 @@ def _read_bytes(frame: Frame, like: Item, codec: Codec, ours: Decoded) -> None:
     wanted = [one for one in codec.bytes_ if one.port in (None, frame.port)]
     if not codec.bytes_:
         detail = f"neither the network nor the device's codec reads the {len(frame.payload)} bytes"
-        raise DecodeRefused("no_codec", detail)
+        raise DecodeRefused("no_codec", detail, like.place)
     if not wanted:
         ours.notes.append(f"the device's codec reads nothing of port {frame.port}")
     for one in wanted:
         raw = frame.payload[one.at : one.at + one.length]
         if len(raw) < one.length:
             detail = f"{one.metric} is bytes {one.at} to {one.at + one.length - 1}, of {len(frame.payload)} sent"
-            ours.refused.append(RefusedItem("frame_short", detail))
+            ours.refused.append(RefusedItem("frame_short", detail, like.place))
             continue
         number = int.from_bytes(raw, "little" if one.little_endian else "big", signed=one.signed)
         _add(ours, _placed(like, float(number), one, None))

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple, TypeVar
 
 from greenmine.core.activity import ActivityKind, ActivityState
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, placed
 from greenmine.ingest.timestamp import from_milliseconds, from_rfc3339
 
 MAX_BYTES = 4096
@@ -36,12 +36,15 @@ def decode_activity(payload: bytes) -> DecodedActivity:
     entry = _object(payload)
     unknown = [key for key in entry if key not in _FIELDS]
     if unknown:
-        raise DecodeRefused("unknown_field", f"the object has {unknown[0][:80]!r}; known are {sorted(_FIELDS)}")
+        detail = f"the object has {unknown[0][:80]!r}; known are {sorted(_FIELDS)}"
+        raise DecodeRefused("unknown_field", detail, unknown[0][:80])
     lat, lon = _degrees(entry, "lat", 90), _degrees(entry, "lon", 180)
     if (lat is None) != (lon is None):
-        raise DecodeRefused("missing_field", "lat and lon go together")
+        raise DecodeRefused("missing_field", "lat and lon go together", "lon" if lon is None else "lat")
     kind = _word(entry, "kind", ActivityKind)
-    return DecodedActivity(_time(entry), kind, _word(entry, "state", ActivityState), _zone(entry), lat, lon)
+    with placed("ts"):
+        time_ns = _time(entry)
+    return DecodedActivity(time_ns, kind, _word(entry, "state", ActivityState), _zone(entry), lat, lon)
 
 
 def _object(payload: bytes) -> dict[str, Any]:
@@ -63,9 +66,11 @@ def _object(payload: bytes) -> dict[str, Any]:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise DecodeRefused("duplicate_key", "a key stands twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise DecodeRefused("duplicate_key", f"{key[:80]} stands twice", key[:80])
+        found[key] = value
     return found
 
 
@@ -87,9 +92,9 @@ def _time(entry: dict[str, Any]) -> int:
 def _word(entry: dict[str, Any], field: str, words: type[_Word]) -> _Word:
     found = entry.get(field)
     if found is None:
-        raise DecodeRefused("missing_field", f"{field} is missing")
+        raise DecodeRefused("missing_field", f"{field} is missing", field)
     if not isinstance(found, str) or found not in list(words):
-        raise DecodeRefused(field, f"{field} is one of {', '.join(words)}")
+        raise DecodeRefused(field, f"{field} is one of {', '.join(words)}", field)
     return words(found)
 
 
@@ -98,9 +103,9 @@ def _zone(entry: dict[str, Any]) -> str:
     if zone is None:
         return ""
     if not isinstance(zone, str):
-        raise DecodeRefused("type", "zone is not text")
+        raise DecodeRefused("type", "zone is not text", "zone")
     if len(zone) > LONGEST_ZONE or not zone.isprintable():
-        raise DecodeRefused("zone", f"zone is at most {LONGEST_ZONE} printable characters")
+        raise DecodeRefused("zone", f"zone is at most {LONGEST_ZONE} printable characters", "zone")
     return zone.strip()
 
 
@@ -109,7 +114,7 @@ def _degrees(entry: dict[str, Any], field: str, most: int) -> float | None:
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, int | float):
-        raise DecodeRefused("type", f"{field} is not a number")
+        raise DecodeRefused("type", f"{field} is not a number", field)
     if not -most <= found <= most:
-        raise DecodeRefused("range", f"{field} is -{most} to {most} degrees")
+        raise DecodeRefused("range", f"{field} is -{most} to {most} degrees", field)
     return float(found)

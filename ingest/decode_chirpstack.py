@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, placed
 from greenmine.ingest.decoded import Decoded, Frame, Item
 from greenmine.ingest.lorawan import add_fields, count, eui, frame_bytes, section, session, signal, text
 from greenmine.ingest.strict_json import parse_object
@@ -25,18 +25,22 @@ def decode_chirpstack(payload: bytes, dev_eui: str | None = None) -> Decoded:
             scope device_id_charset ts_format ts_zone ts_range`.
     """
     event = parse_object(payload)
-    device = eui(text(section(event, "deviceInfo"), "devEui"))
-    if dev_eui is not None and dev_eui.lower() != device:
-        raise DecodeRefused("scope", f"the topic is not that of {device}, which the payload names")
-    time_ns = from_rfc3339(text(event, "time"))
+    with placed("deviceInfo.devEui"):
+        device = eui(text(section(event, "deviceInfo"), "devEui", "deviceInfo"))
+        if dev_eui is not None and dev_eui.lower() != device:
+            raise DecodeRefused("scope", f"the topic is not that of {device}, which the payload names")
+    with placed("time"):
+        time_ns = from_rfc3339(text(event, "time"))
     seq = count(event, "fCnt", MAX_COUNTER)
     like = Item(device, "", "", "inst", 0, time_ns, None, None, 0, seq, session(event, "devAddr"))
     decoded = Decoded(health=signal(event.get("rxInfo")), sender=like)
     fields = section(event, "object", required=False)
     if fields:
-        add_fields(fields, like, decoded)
+        add_fields(fields, "object", like, decoded)
     elif event.get("data"):
-        decoded.frame = Frame(frame_bytes(event["data"]), count(event, "fPort", MAX_PORT))
+        with placed("data"):
+            decoded.frame = Frame(frame_bytes(event["data"]), count(event, "fPort", MAX_PORT))
+        decoded.sender = like._replace(place="data")
     else:
         raise DecodeRefused("empty", "the uplink has neither object nor data")
     return decoded

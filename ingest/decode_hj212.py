@@ -75,7 +75,7 @@ def decode_hj212(payload: bytes, minute_s: int = MINUTE_S) -> Decoded:
             if isinstance(one, Damage):
                 raise DecodeRefused(one.word, one.detail)
             if one.unproved_crc is not None:
-                raise DecodeRefused("sm4_key", "CP is encrypted, and there is no key")
+                raise DecodeRefused("sm4_key", "CP is encrypted, and there is no key", "CP")
             segment = parse_segment(one.segment)
             whole = _whole(segment, held) if segment.packets else segment
             if whole is not None:
@@ -83,11 +83,11 @@ def decode_hj212(payload: bytes, minute_s: int = MINUTE_S) -> Decoded:
                 decode_segment(whole, said, minute_s)
                 _add_consistent(whole, said, known, decoded)
         except DecodeRefused as refused:
-            decoded.refused.append(RefusedItem(refused.word, refused.detail))
+            decoded.refused.append(RefusedItem(refused.word, refused.detail, refused.field))
     for key, assembly in held.items():
         if not assembly.is_whole:
             decoded.refused += [
-                RefusedItem("packet", f"packet {number} of {assembly.packets} without the others (QN {key.qn})")
+                RefusedItem("packet", f"packet {number} of {assembly.packets} without the others (QN {key.qn})", "CP")
                 for number in sorted(assembly.parts)
             ]
     return decoded
@@ -111,10 +111,10 @@ def _add_consistent(
     decoded.refused += said.refused
     decoded.notes += said.notes
     for item in said.items:
-        identity = f"{segment.qn} {segment.cn}", item._replace(value=None, quality=0)
+        identity = f"{segment.qn} {segment.cn}", item._replace(value=None, quality=0, place="")
         if segment.qn and known.setdefault(identity, item.value) != item.value:
             detail = f"{item.metric} is {item.value:.15g}, and another frame of QN {segment.qn} has another value"
-            decoded.refused.append(RefusedItem("qn_reuse", detail))
+            decoded.refused.append(RefusedItem("qn_reuse", detail, item.place))
         else:
             decoded.items.append(item)
 
@@ -136,7 +136,7 @@ def decode_segment(segment: Segment, decoded: Decoded, minute_s: int = MINUTE_S)
     decoded.notes += [f"{name} is not used" for name in fields.other]
     groups = [group for group in fields.groups if group.values]
     if any(group.time_ns is None for group in groups):
-        raise DecodeRefused("data_time", "DataTime is missing")
+        raise DecodeRefused("data_time", "DataTime is missing", "CP.DataTime")
     for group in groups:
         _group(group, segment.mn, period_s, decoded)
 
@@ -153,6 +153,7 @@ def _group(group: Group, mn: str, period_s: int, decoded: Decoded) -> None:
     owners = _owners(group.values)
     instants = {value.code.lower() for value in group.values if value.kind == "rtd"}
     found: dict[tuple[str, str], Item | RefusedItem] = {}
+    places: dict[tuple[str, str], str] = {}
     for value in group.values:
         if value.kind in _NOT_VALUES:
             continue
@@ -169,11 +170,12 @@ def _group(group: Group, mn: str, period_s: int, decoded: Decoded) -> None:
                 mn, metric, "", kind.stat, _of_kind(kind, period_s), group.time_ns, to_number(value), None, quality
             )
         except DecodeRefused as refused:
-            one = RefusedItem(refused.word, refused.detail)
+            one = RefusedItem(refused.word, refused.detail, refused.field or value.name)
         if key in found and found[key] != one:
-            one = RefusedItem("duplicate_key", f"{value.name} stands twice")
+            one = RefusedItem("duplicate_key", f"{value.name} stands twice", value.name)
         found[key] = one
-    decoded.items += [one for one in found.values() if isinstance(one, Item)]
+        places.setdefault(key, value.name)
+    decoded.items += [one._replace(place=places[key]) for key, one in found.items() if isinstance(one, Item)]
     decoded.refused += [one for one in found.values() if isinstance(one, RefusedItem)]
 
 
@@ -222,5 +224,6 @@ def _quality(value: Value, flags: dict[str, str]) -> int:
     if letter is None:
         return int(Quality.GOOD)
     if letter not in HJ212_LETTERS:
-        raise DecodeRefused("flag", f"{value.code}-Flag is {letter[:10]!r}; it is one of {' '.join(HJ212_LETTERS)}")
+        detail = f"{value.code}-Flag is {letter[:10]!r}; it is one of {' '.join(HJ212_LETTERS)}"
+        raise DecodeRefused("flag", detail, f"{value.code}-Flag")
     return int(HJ212_LETTERS[letter])

@@ -61,10 +61,15 @@ def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
     if escaped:
         check_surrogates([item for item in entry.items() if item[0] not in ("values", "flags")])
     if isinstance(entry, FaultyObject):
-        raise DecodeRefused("duplicate_key", f"{where}{'.' if where else ''}{min(entry.repeated)} stands twice")
+        raise DecodeRefused(
+            "duplicate_key",
+            f"{where}{'.' if where else ''}{min(entry.repeated)} stands twice",
+            min(entry.repeated)[:80],
+        )
     unknown = [key for key in entry if key not in _FIELDS]
     if unknown:
-        raise DecodeRefused("unknown_field", f"{where or 'payload'} has {unknown[0]!r}; known are {sorted(_FIELDS)}")
+        detail = f"{where or 'payload'} has {unknown[0]!r}; known are {sorted(_FIELDS)}"
+        raise DecodeRefused("unknown_field", detail, unknown[0][:80])
     at = "ts"
     try:
         time_ns = _time(entry)
@@ -83,8 +88,9 @@ def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
         if not values:
             raise DecodeRefused("missing_field", f"{where or 'payload'} has no values")
     except DecodeRefused as refused:
-        raise refused.at(at) from refused
+        raise refused.at(refused.field or at) from refused
     for name, value in values.items():
+        place = _joined(where, f"values.{name[:80]}")
         try:
             if escaped:
                 check_surrogates((name, value, flags.get(name)))
@@ -94,10 +100,12 @@ def _object(entry: Any, where: str, escaped: bool, decoded: Decoded) -> None:
             _unit(metric, unit)
             quality = _flag(name, flags)
         except DecodeRefused as refused:
-            place = _joined(where, f"values.{name[:80]}")
-            decoded.refused.append(RefusedItem(refused.word, _joined(where, refused.detail), place))
+            at = _joined(where, refused.field) if refused.field else place
+            decoded.refused.append(RefusedItem(refused.word, _joined(where, refused.detail), at))
             continue
-        decoded.items.append(Item(device, metric, channel, stat, period_s, time_ns, number, unit, quality, seq, boot))
+        decoded.items.append(
+            Item(device, metric, channel, stat, period_s, time_ns, number, unit, quality, seq, boot, place)
+        )
 
 
 def _joined(where: str, rest: str) -> str:
@@ -138,9 +146,9 @@ def _statistic(entry: dict[str, Any]) -> tuple[str, int]:
     if stat not in STATS:
         raise DecodeRefused("stat", f"stat is one of {', '.join(STATS)}")
     if isinstance(period_s, bool) or not isinstance(period_s, int):
-        raise DecodeRefused("type", "period_s is an integer of seconds")
+        raise DecodeRefused("type", "period_s is an integer of seconds", "period_s")
     if not 0 <= period_s <= MAX_PERIOD_S:
-        raise DecodeRefused("range", f"period_s is 0 to {MAX_PERIOD_S}")
+        raise DecodeRefused("range", f"period_s is 0 to {MAX_PERIOD_S}", "period_s")
     if (stat == "inst") != (period_s == 0):
         raise DecodeRefused("stat", "stat inst goes with period_s 0; every other stat needs its period_s")
     return stat, period_s
@@ -154,7 +162,7 @@ def _sequence(entry: dict[str, Any]) -> tuple[int | None, str | None]:
         if not 0 <= seq < _INT64:
             raise DecodeRefused("range", "seq is 0 to 9223372036854775807")
     if boot is not None and (not isinstance(boot, str) or len(boot) > 64):
-        raise DecodeRefused("type", "boot is text of at most 64 characters")
+        raise DecodeRefused("type", "boot is text of at most 64 characters", "boot")
     return seq, boot
 
 
@@ -168,7 +176,7 @@ def _mapping(entry: dict[str, Any], field: str) -> dict[str, Any]:
 def _check_once(name: str, values: dict[str, Any], flags: dict[str, Any]) -> None:
     for field, mapping in (("values", values), ("flags", flags)):
         if isinstance(mapping, FaultyObject) and name in mapping.repeated:
-            raise DecodeRefused("duplicate_key", f"{field}.{name[:80]} stands twice")
+            raise DecodeRefused("duplicate_key", f"{field}.{name[:80]} stands twice", f"{field}.{name[:80]}")
 
 
 def _metric(name: str) -> tuple[str, str]:
@@ -202,5 +210,5 @@ def _flag(name: str, flags: dict[str, Any]) -> Quality:
     if letter is None:
         return Quality.GOOD
     if not isinstance(letter, str) or letter not in HJ212_LETTERS:
-        raise DecodeRefused("flag", f"flags.{name} is one of {' '.join(HJ212_LETTERS)}")
+        raise DecodeRefused("flag", f"flags.{name} is one of {' '.join(HJ212_LETTERS)}", f"flags.{name[:80]}")
     return HJ212_LETTERS[letter]

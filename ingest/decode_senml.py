@@ -16,7 +16,7 @@ from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from greenmine.core.clock import NS_PER_S
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, placed
 from greenmine.core.identifier import is_identifier
 from greenmine.core.metric import METRICS
 from greenmine.core.quality import Quality
@@ -79,11 +79,12 @@ def decode_senml(payload: bytes, at_ns: int) -> Decoded:
             base = _next_base(record, base, f"[{index}]")
             if escaped:
                 check_surrogates(record)
-            _record(record, base, at_ns, decoded)
+            _record(record, base, at_ns, f"[{index}]", decoded)
         except _PackRefused as refused:
-            raise DecodeRefused(refused.word, refused.detail) from refused
+            raise refused.within(f"[{index}]") from refused
         except DecodeRefused as refused:
-            decoded.refused.append(RefusedItem(refused.word, f"[{index}]: {refused.detail}"))
+            place = refused.within(f"[{index}]").field
+            decoded.refused.append(RefusedItem(refused.word, f"[{index}]: {refused.detail}", place))
     if not (decoded.items or decoded.refused or decoded.unreadable or decoded.notes or decoded.health):
         raise DecodeRefused("empty", "the pack has no values")
     return decoded
@@ -94,10 +95,11 @@ def _explain(document: Any) -> None:
     if isinstance(document, list):
         _check_count(document)
         base = ""
-        for record in document:
+        for index, record in enumerate(document):
             if isinstance(record, dict):
                 base = str(record.get("bn", base))
-                _check_length(base + str(record.get("n", "")))
+                with placed(f"[{index}].n"):
+                    _check_length(base + str(record.get("n", "")))
 
 
 def _check_count(records: list[Any]) -> None:
@@ -118,22 +120,25 @@ def _check_understood(record: dict[str, Any], where: str) -> None:
     """RFC 8428 section 4.4: a label that ends in `_` and is not understood costs the pack."""
     for label in record:
         if label.endswith("_"):
-            raise _PackRefused("senml_must_understand", f"{where}: {label[:40]!r} must be understood, and is not")
+            detail = f"{where}: {label[:40]!r} must be understood, and is not"
+            raise _PackRefused("senml_must_understand", detail, label[:40])
 
 
 def _next_base(record: dict[str, Any], base: _Base, where: str) -> _Base:
     """The base fields from this record on."""
     version = record.get("bver", base.version)
     if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
-        raise _PackRefused("type", f"{where}: bver is an integer")
+        raise _PackRefused("type", f"{where}: bver is an integer", "bver")
     if version is None:
         version = VERSION
     if not 0 < version <= VERSION or version != (base.version or version):
-        raise _PackRefused("senml_version", f"{where}: bver {version}; a pack is in one version, of at most {VERSION}")
+        detail = f"{where}: bver {version}; a pack is in one version, of at most {VERSION}"
+        raise _PackRefused("senml_version", detail, "bver")
     if not record.keys() & _BASE:
         return base._replace(version=version)
     if isinstance(record, FaultyObject) and record.repeated & _BASE:
-        raise _PackRefused("duplicate_key", f"{where}: {min(record.repeated & _BASE)} stands twice")
+        twice = min(record.repeated & _BASE)
+        raise _PackRefused("duplicate_key", f"{where}: {twice} stands twice", twice)
     try:
         name, unit = _text(record, "bn", base.name), _text(record, "bu", None)
         time = _seconds(record["bt"], "bt") if "bt" in record else base.time
@@ -141,23 +146,24 @@ def _next_base(record: dict[str, Any], base: _Base, where: str) -> _Base:
         if "bs" in record:
             _number(record["bs"], "bs")
     except DecodeRefused as refused:
-        raise _PackRefused(refused.word, f"{where}: {refused.detail}") from refused
+        raise _PackRefused(refused.word, f"{where}: {refused.detail}", refused.field) from refused
     return _Base(name or "", time, base.unit if unit is None else unit, value, version)
 
 
-def _record(record: dict[str, Any], base: _Base, at_ns: int, decoded: Decoded) -> None:
+def _record(record: dict[str, Any], base: _Base, at_ns: int, where: str, decoded: Decoded) -> None:
     """Add what a record says: an item, something that is no number, health, or a note."""
     if isinstance(record, FaultyObject):
-        raise DecodeRefused("duplicate_key", f"{min(record.repeated)[:40]} stands twice")
+        raise DecodeRefused("duplicate_key", f"{min(record.repeated)[:40]} stands twice", min(record.repeated)[:40])
     values = [label for label in _VALUES if label in record]
     if record.keys() & _LABELS <= _BASE:
         return  # for the records that follow
-    name = _name(record, base)
+    with placed("n" if "n" in record else "bn"):
+        name = _name(record, base)
+        device, rest = _split_urn(name)
     if len(values) > 1:
-        raise DecodeRefused("senml_two_values", f"{name} has {' and '.join(values)}; a record has one value")
+        raise DecodeRefused("senml_two_values", f"{name} has {' and '.join(values)}; a record has one value", values[1])
     if not values and "s" not in record:
         raise DecodeRefused("senml_no_value", f"{name} has neither a value nor a sum")
-    device, rest = _split_urn(name)
     unit = _text(record, "u", base.unit)
     time_ns, quality = _time_ns(record, base, at_ns)
     if "ut" in record:
@@ -166,21 +172,25 @@ def _record(record: dict[str, Any], base: _Base, at_ns: int, decoded: Decoded) -
     if "s" in record:
         _number(record["s"], "s")
     if not values:
-        decoded.unreadable.append(Unreadable(rest, "stat", f"{name} is a sum without a period"))
+        decoded.unreadable.append(Unreadable(rest, "stat", f"{name} is a sum without a period", f"{where}.s"))
     elif values != ["v"]:
-        decoded.unreadable.append(_no_number(values[0], record[values[0]], rest))
+        with placed(values[0]):
+            one = _no_number(values[0], record[values[0]], rest)
+        decoded.unreadable.append(one._replace(field=f"{where}.{values[0]}"))
     else:
         value = base.value + _number(record["v"], "v")
         if not math.isfinite(value):
-            raise DecodeRefused("not_finite", f"{name}: bv + v is beyond a double")
+            raise DecodeRefused("not_finite", f"{name}: bv + v is beyond a double", "v")
         if unit == "%EL":
             decoded.health = DeviceHealth(battery_percent=value)
             return
         if unit == "%RH" and not 0 <= value <= 100:
             quality |= Quality.RANGE  # no relative humidity is, whatever it is of
-        ours = None if unit is None else senml_unit(unit)
+        with placed("u" if "u" in record else "bu"):
+            ours = None if unit is None else senml_unit(unit)
         metric, channel = _split_channel(rest)
-        decoded.items.append(Item(device, metric, channel, "inst", 0, time_ns, value, ours, int(quality)))
+        item = Item(device, metric, channel, "inst", 0, time_ns, value, ours, int(quality), place=f"{where}.v")
+        decoded.items.append(item)
 
 
 def _name(record: dict[str, Any], base: _Base) -> str:
@@ -253,17 +263,17 @@ def _is_base64url(text: str) -> bool:
 def _text(record: dict[str, Any], label: str, default: str | None) -> str | None:
     value = record.get(label, default)
     if label in record and not isinstance(value, str):
-        raise DecodeRefused("type", f"{label} is text")
+        raise DecodeRefused("type", f"{label} is text", label)
     return value
 
 
 def _number(value: Any, label: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DecodeRefused("type", f"{label} is a number")
+        raise DecodeRefused("type", f"{label} is a number", label)
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        raise DecodeRefused("range", f"{label} does not fit 64 bits")
+        raise DecodeRefused("range", f"{label} does not fit 64 bits", label)
     if not math.isfinite(value):
-        raise DecodeRefused("not_finite", f"{label} is beyond a double")
+        raise DecodeRefused("not_finite", f"{label} is beyond a double", label)
     return float(value)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, placed
 from greenmine.core.quality import Quality
 from greenmine.ingest.decoded import Decoded, Item, RefusedItem, Unreadable
 from greenmine.ingest.sparkplug import BD_SEQ, NOT_READINGS, DataType, SparkplugMetric, SparkplugPayload
@@ -36,13 +37,16 @@ class Alias(NamedTuple):
 @dataclass(slots=True)
 class SparkplugMessage:
     """A message, and what it says of its session. `defined` are aliases that it gives names to; `unnamed` are items
-    (with metric '') whose alias no birth that is known has named."""
+    (with metric '') whose alias no birth that is known has named. `time_ns` is when it was sent, None where it does not
+    say; `historical` are the source times of its values that were kept while there was no connection."""
 
     decoded: Decoded
     seq: int | None
     bd_seq: int | None
     defined: dict[int, Alias] = field(default_factory=dict)
     unnamed: list[tuple[int, Item]] = field(default_factory=list)
+    time_ns: int | None = None
+    historical: set[int] = field(default_factory=set)
 
 
 def decode_sparkplug(payload: bytes, device: str, aliases: Mapping[int, Alias]) -> SparkplugMessage:
@@ -62,13 +66,17 @@ def decode_sparkplug(payload: bytes, device: str, aliases: Mapping[int, Alias]) 
 def decode_payload(sent: SparkplugPayload, device: str, aliases: Mapping[int, Alias]) -> SparkplugMessage:
     """The same of a payload that has been read already: only `range` is refused."""
     if sent.seq is not None and not 0 <= sent.seq <= MAX_SEQ:
-        raise DecodeRefused("range", f"seq is 0 to {MAX_SEQ}")
+        raise DecodeRefused("range", f"seq is 0 to {MAX_SEQ}", "seq")
     message = SparkplugMessage(Decoded(), sent.seq, None)
+    if sent.timestamp_ms is not None:
+        with suppress(DecodeRefused):  # each value that has no time of its own is refused for it
+            message.time_ns = from_milliseconds(sent.timestamp_ms)
     for index, metric in enumerate(sent.metrics):
         try:
             _metric(metric, sent.timestamp_ms, device, aliases, message)
         except DecodeRefused as refused:
-            message.decoded.refused.append(RefusedItem(refused.word, f"metrics[{index}]: {refused.detail}"))
+            place = refused.field or f"metrics[{index}]"
+            message.decoded.refused.append(RefusedItem(refused.word, f"metrics[{index}]: {refused.detail}", place))
     return message
 
 
@@ -90,7 +98,7 @@ def _metric(
         raise DecodeRefused("missing_field", "a metric has neither name nor alias")
     if name == BD_SEQ:
         if not isinstance(metric.value, int) or not 0 <= metric.value < 1 << 63:
-            raise DecodeRefused("range", "bdSeq is an integer from 0")
+            raise DecodeRefused("range", "bdSeq is an integer from 0", BD_SEQ)
         message.bd_seq = metric.value
         return
     if name is not None and name.startswith(NOT_READINGS):
@@ -99,14 +107,18 @@ def _metric(
     try:
         value = _value(metric, datatype, shown)
     except DecodeRefused as refused:
-        message.decoded.unreadable.append(Unreadable(name or "", refused.word, refused.detail))
+        message.decoded.unreadable.append(Unreadable(name or "", refused.word, refused.detail, shown))
         return
     time_ms = metric.timestamp_ms if metric.timestamp_ms is not None else payload_ms
     if time_ms is None:
-        raise DecodeRefused("missing_field", f"{shown} has no timestamp")
+        raise DecodeRefused("missing_field", f"{shown} has no timestamp", shown)
     quality = Quality.INVALID if metric.quality in BAD_QUALITY else Quality.GOOD
     unit = None if metric.unit is None else _text(metric.unit, "engUnit")
-    item = Item(device, name or "", "", "inst", 0, from_milliseconds(time_ms), value, unit, int(quality))
+    with placed(shown):
+        time_ns = from_milliseconds(time_ms)
+    item = Item(device, name or "", "", "inst", 0, time_ns, value, unit, int(quality), place=shown)
+    if metric.is_historical:
+        message.historical.add(item.time_ns)
     if name is not None:
         message.decoded.items.append(item)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenmine.core.errors import DecodeRefused
+from greenmine.core.errors import DecodeRefused, placed
 from greenmine.ingest.decoded import Decoded, Frame, Item
 from greenmine.ingest.lorawan import add_fields, count, eui, frame_bytes, section, session, signal, text
 from greenmine.ingest.strict_json import parse_object
@@ -10,6 +10,7 @@ from greenmine.ingest.timestamp import from_rfc3339
 
 MAX_COUNTER = 2**32 - 1
 MAX_PORT = 255
+_IDS, _UPLINK = "end_device_ids", "uplink_message"
 
 
 def decode_tts(payload: bytes, device_id: str | None = None) -> Decoded:
@@ -27,22 +28,27 @@ def decode_tts(payload: bytes, device_id: str | None = None) -> Decoded:
             scope simulated device_id_charset ts_format ts_zone ts_range`.
     """
     message = parse_object(payload)
-    ids = section(message, "end_device_ids")
-    uplink = section(message, "uplink_message")
+    ids = section(message, _IDS)
+    uplink = section(message, _UPLINK)
     if message.get("simulated"):
-        raise DecodeRefused("simulated", "the uplink was simulated in the console; it is no measurement")
+        raise DecodeRefused("simulated", "the uplink was simulated in the console; it is no measurement", "simulated")
     if device_id is not None and ids.get("device_id") != device_id:
-        raise DecodeRefused("scope", f"the payload is not of {device_id[:64]}, which the topic names")
-    device = eui(text(ids, "dev_eui")) if ids.get("dev_eui") else text(ids, "device_id")[:128]
-    time_ns = from_rfc3339(text(uplink, "received_at"))
-    seq = count(uplink, "f_cnt", MAX_COUNTER)
+        detail = f"the payload is not of {device_id[:64]}, which the topic names"
+        raise DecodeRefused("scope", detail, f"{_IDS}.device_id")
+    with placed(f"{_IDS}.dev_eui"):
+        device = eui(text(ids, "dev_eui", _IDS)) if ids.get("dev_eui") else text(ids, "device_id", _IDS)[:128]
+    with placed(f"{_UPLINK}.received_at"):
+        time_ns = from_rfc3339(text(uplink, "received_at", _UPLINK))
+    seq = count(uplink, "f_cnt", MAX_COUNTER, _UPLINK)
     like = Item(device, "", "", "inst", 0, time_ns, None, None, 0, seq, session(ids, "dev_addr"))
     decoded = Decoded(health=signal(uplink.get("rx_metadata")), sender=like)
-    fields = section(uplink, "decoded_payload", required=False)
+    fields = section(message, _UPLINK, "decoded_payload", required=False)
     if fields:
-        add_fields(fields, like, decoded)
+        add_fields(fields, f"{_UPLINK}.decoded_payload", like, decoded)
     elif uplink.get("frm_payload"):
-        decoded.frame = Frame(frame_bytes(uplink["frm_payload"]), count(uplink, "f_port", MAX_PORT))
+        with placed(f"{_UPLINK}.frm_payload"):
+            decoded.frame = Frame(frame_bytes(uplink["frm_payload"]), count(uplink, "f_port", MAX_PORT, _UPLINK))
+        decoded.sender = like._replace(place=f"{_UPLINK}.frm_payload")
     else:
-        raise DecodeRefused("empty", "the uplink has neither decoded_payload nor frm_payload")
+        raise DecodeRefused("empty", "the uplink has neither decoded_payload nor frm_payload", _UPLINK)
     return decoded

@@ -10,7 +10,8 @@ class Item(NamedTuple):
     """One value as it was sent, before anything is known of the sender.
 
     `device` is what the payload names (a gateway's child), or None. `unit` is what the payload says, or None.
-    `value` is None where the sender reports it missing. `quality` comes from the sender's own flag letters.
+    `value` is None where the sender reports it missing. `quality` comes from the sender's own flag letters. `place` is
+    where in the payload it stands, in the words of its format (`values.pm10`, `a34002-Rtd`, `[3].v`).
     """
 
     device: str | None
@@ -24,6 +25,7 @@ class Item(NamedTuple):
     quality: int
     seq: int | None = None
     boot: str | None = None
+    place: str = ""
 
 
 class RefusedItem(NamedTuple):
@@ -50,6 +52,7 @@ class Unreadable(NamedTuple):
     name: str
     word: str
     detail: str
+    field: str = ""
 
 
 class Frame(NamedTuple):

@@ -31,12 +31,14 @@ SERVICE_TREES = ("mines/", *BRIDGE_TREES.values())
 
 class Account(NamedTuple):
     """An MQTT account. For a service, `mine` and `device` are empty; for a bridge `mine` is empty and `device` is its
-    network, one of `BRIDGE_TREES`."""
+    network, one of `BRIDGE_TREES`. Without a password hash nobody gets in by password."""
 
     name: str
     mine: str
     device: str
     password_hash: str
+    serials: frozenset[str] = frozenset()
+    """Of the certificates that let in as this account, in lower-case hexadecimal."""
 
     @property
     def is_service(self) -> bool:
@@ -139,13 +141,13 @@ class Gate:
             self._write = {name: frozenset(grant[0]) for name, grant in grants.items()}
             self._read = {name: frozenset(grant[1]) for name, grant in grants.items()}
             listeners = list(self._on_changed)
-        changed = frozenset(name for name, account in before.items() if known.get(name) != account)
+        changed = frozenset(name for name, account in before.items() if not _still_fits(account, known.get(name)))
         for tell in listeners if changed else ():
             tell(changed)
 
     def on_changed(self, listener: Callable[[frozenset[str]], None]) -> None:
-        """Call this with the names of accounts that were withdrawn or have another password, after each such change;
-        on the thread that called `replace`."""
+        """Call this with the names of accounts that were withdrawn, have another password or lost a certificate, after
+        each such change; on the thread that called `replace`."""
         with self._lock:
             self._on_changed.append(listener)
 
@@ -155,7 +157,15 @@ class Gate:
         if not user or password is None or client_id != user:
             return False
         account = self._accounts.get(user)
-        return account is not None and password_fits(password, account.password_hash)
+        if account is None or not account.password_hash:
+            return False
+        return password_fits(password, account.password_hash)
+
+    def admits_certificate(self, name: str, serial: str, user: str | None, client_id: str | None) -> bool:
+        """Whether the certificate, whose signature and validity were checked, lets in as `name`, which has to be the
+        client id, and the user name if there is one."""
+        account = self._accounts.get(name)
+        return account is not None and serial in account.serials and client_id == name and user in (None, "", name)
 
     def allows(self, user: str | None, action: Action, topic: str) -> bool:
         """Whether the account may do this with the topic (for READ also a filter, which is compared literally)."""
@@ -166,3 +176,9 @@ class Gate:
             return topic.startswith(account.trees)
         granted = self._write if action is Action.WRITE else self._read
         return topic in granted.get(account.name, frozenset())  # another thread may be replacing the accounts
+
+
+def _still_fits(before: Account, now: Account | None) -> bool:
+    """Whether whoever came in as the account then would come in the same way now. One more certificate is no reason to
+    come again."""
+    return now is not None and before._replace(serials=now.serials) == now and before.serials <= now.serials

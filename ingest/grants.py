@@ -1,4 +1,5 @@
-"""The same accounts and grants written for mosquitto: a password file and an ACL file, each topic in full."""
+"""The same accounts and grants written for mosquitto: a password file and an ACL file, each topic in full; where there
+is a certificate authority, also its certificate and its revocation list."""
 
 from __future__ import annotations
 
@@ -10,14 +11,25 @@ from greenmine.ingest.gate import Account, granted_topics
 
 PASSWORD_FILE = "passwords"  # noqa: S105 - a file name
 ACL_FILE = "acl"
+AUTHORITY_FILE = "ca.crt"
+REVOCATION_FILE = "crl.pem"
 
 
-def write_mosquitto_files(folder: Path, accounts: Iterable[Account]) -> tuple[Path, Path]:
-    """Write both files (mode 0600, each replaced atomically); mosquitto reads them again on SIGHUP."""
+def write_mosquitto_files(
+    folder: Path, accounts: Iterable[Account], trust: tuple[bytes, bytes] | None = None
+) -> tuple[Path, Path]:
+    """Write the files (mode 0600, each replaced atomically); mosquitto reads the first two again on SIGHUP. `trust`:
+    the authority's certificate and revocation list in PEM, which are left as they are where they say that already,
+    because mosquitto has to be started anew for them."""
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(accounts)
-    passwords = "".join(f"{account.name}:{account.password_hash}\n" for account in ordered)
+    passwords = "".join(f"{one.name}:{one.password_hash}\n" for one in ordered if one.password_hash)
     acl = "".join(_acl(account) for account in ordered)
+    if trust is not None:
+        for name, content in zip((AUTHORITY_FILE, REVOCATION_FILE), trust, strict=True):
+            path = folder / name
+            if not path.exists() or path.read_bytes() != content:
+                _replace(path, content.decode("ascii"))
     return _replace(folder / PASSWORD_FILE, passwords), _replace(folder / ACL_FILE, acl)
 
 
@@ -31,7 +43,7 @@ def _acl(account: Account) -> str:
 
 
 def _replace(path: Path, text: str) -> Path:
-    fresh = path.with_suffix(".new")
+    fresh = path.with_name(path.name + ".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(handle, 0o600)  # one that a crash left behind may have another mode
     with os.fdopen(handle, "w", encoding="utf-8") as file:

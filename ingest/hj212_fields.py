@@ -78,13 +78,13 @@ def from_data_time(text: str) -> int:
         DecodeRefused: `data_time`.
     """
     if not _DATA_TIME.fullmatch(text):
-        raise DecodeRefused("data_time", f"DataTime is {text[:30]!r}; it is YYYYMMDDhhmmss")
+        raise DecodeRefused("data_time", f"DataTime is {text[:30]!r}; it is YYYYMMDDhhmmss", "CP.DataTime")
     try:
         moment = beijing_digits(text)
     except ValueError as error:
-        raise DecodeRefused("data_time", f"DataTime {text} is no date: {error}") from error
+        raise DecodeRefused("data_time", f"DataTime {text} is no date: {error}", "CP.DataTime") from error
     if moment.year not in _EPOCH_YEAR_RANGE:
-        raise DecodeRefused("data_time", f"DataTime {text} is before 1678 or after 2261")
+        raise DecodeRefused("data_time", f"DataTime {text} is before 1678 or after 2261", "CP.DataTime")
     days = moment.toordinal() - 719_163
     return (days * 86400 + moment.hour * 3600 + moment.minute * 60 + moment.second - _EAST_8_S) * NS_PER_S
 
@@ -96,10 +96,10 @@ def to_number(value: Value) -> float:
         DecodeRefused: `number`.
     """
     if not _NUMBER.fullmatch(value.text):
-        raise DecodeRefused("number", f"{value.name} is {value.text[:40]!r}, no number")
+        raise DecodeRefused("number", f"{value.name} is {value.text[:40]!r}, no number", value.name)
     number = float(value.text)
     if not math.isfinite(number):
-        raise DecodeRefused("number", f"{value.name} is beyond a double")
+        raise DecodeRefused("number", f"{value.name} is beyond a double", value.name)
     return number
 
 
@@ -115,10 +115,10 @@ def _add(text: str, fields: Fields) -> None:
         if equals and name.isascii() and name.isalnum():
             fields.other.append(name[:40])
         else:
-            fields.refused.append(RefusedItem("field", f"{text[:40]!r} is no field of a factor"))
+            fields.refused.append(RefusedItem("field", f"{text[:40]!r} is no field of a factor", f"CP.{text[:40]}"))
         return
     if not equals:
-        fields.refused.append(RefusedItem("field", f"{name} has no value"))
+        fields.refused.append(RefusedItem("field", f"{name} has no value", name))
         return
     code, kind = match[1], match[2].lower()
     kind = _KINDS.get(kind, kind)

@@ -75,7 +75,7 @@ def key_of(segment: Segment) -> PacketKey:
         DecodeRefused: `packet`, it has no QN, by which packets are told apart.
     """
     if not segment.qn:
-        raise DecodeRefused("packet", "a packet without QN belongs to nothing")
+        raise DecodeRefused("packet", "a packet without QN belongs to nothing", "QN")
     return PacketKey(segment.mn, segment.qn, segment.cn)
 
 
@@ -88,13 +88,13 @@ def with_part(known: Assembly | None, segment: Segment, part: Part, clock_ns: in
     if known is None:
         return Assembly(segment.packets, clock_ns, {segment.packet_no: part}, len(part.cp))
     if known.packets != segment.packets:
-        raise DecodeRefused("packet", f"PNUM={segment.packets}, and another packet says {known.packets}")
+        raise DecodeRefused("packet", f"PNUM={segment.packets}, and another packet says {known.packets}", "PNUM")
     before = known.parts.get(segment.packet_no)
     if before is None:
         parts = {**known.parts, segment.packet_no: part}
         return replace(known, parts=parts, size_bytes=known.size_bytes + len(part.cp))
     if before.cp != part.cp:
-        raise DecodeRefused("packet", f"PNO={segment.packet_no} came with other data before")
+        raise DecodeRefused("packet", f"PNO={segment.packet_no} came with other data before", "PNO")
     return known
 
 

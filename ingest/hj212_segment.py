@@ -72,7 +72,7 @@ def parse_segment(segment: bytes) -> Segment:
     head, opening, rest = segment.partition(_OPENING)
     cp, closing, after = rest.partition(_CLOSING)
     if not opening or not closing or after.strip(b"; \t"):
-        raise DecodeRefused("cp", "the data are not between CP=&& and &&")
+        raise DecodeRefused("cp", "the data are not between CP=&& and &&", "CP")
     fields = _fields(head)
     flag = _flag(fields)
     packets, packet_no = _packets(fields, flag)
@@ -116,7 +116,7 @@ def _fields(head: bytes) -> dict[str, str]:
     for part in head.decode("utf-8", "replace").split(";"):
         name, _, value = part.strip().partition("=")
         if name in fields:
-            raise DecodeRefused("field", f"{name[:20]} stands twice")
+            raise DecodeRefused("field", f"{name[:20]} stands twice", name[:20])
         if name:
             fields[name] = value.strip()
     return fields
@@ -125,7 +125,7 @@ def _fields(head: bytes) -> dict[str, str]:
 def _matching(fields: dict[str, str], name: str, pattern: re.Pattern[str], word: str) -> str:
     value = fields.get(name, "")
     if not pattern.fullmatch(value):
-        raise DecodeRefused(word, f"{name} is {value[:40]!r}" if value else f"{name} is missing")
+        raise DecodeRefused(word, f"{name} is {value[:40]!r}" if value else f"{name} is missing", name)
     return value
 
 
@@ -134,17 +134,17 @@ def _qn(text: str | None) -> str:
         return text or ""
     match = _QN.fullmatch(text)
     if match is None:
-        raise DecodeRefused("qn", f"QN is {text[:40]!r}; it is YYYYMMDDhhmmsszzz")
+        raise DecodeRefused("qn", f"QN is {text[:40]!r}; it is YYYYMMDDhhmmsszzz", "QN")
     try:
         beijing_digits(match[1])
     except ValueError as error:
-        raise DecodeRefused("qn", f"QN is no date: {error}") from error
+        raise DecodeRefused("qn", f"QN is no date: {error}", "QN") from error
     return text
 
 
 def _password(text: str) -> str:
     if not _PASSWORD.fullmatch(text):
-        raise DecodeRefused("auth", "PW is not 1 to 24 printable characters" if text else "PW is missing")
+        raise DecodeRefused("auth", "PW is not 1 to 24 printable characters" if text else "PW is missing", "PW")
     return text
 
 
@@ -153,7 +153,7 @@ def _flag(fields: dict[str, str]) -> int | None:
     if text is None:
         return None
     if not _FEW_DIGITS.fullmatch(text) or int(text) > 255:
-        raise DecodeRefused("field", f"Flag is {text[:20]!r}; it is 0 to 255")
+        raise DecodeRefused("field", f"Flag is {text[:20]!r}; it is 0 to 255", "Flag")
     return int(text)
 
 
@@ -162,21 +162,21 @@ def _packets(fields: dict[str, str], flag: int | None) -> tuple[int, int]:
     number, of = fields.get("PNO"), fields.get("PNUM")
     if number is None and of is None:
         if (flag or 0) & IN_PACKETS:
-            raise DecodeRefused("packet", "Flag says that PNUM and PNO are there, and they are not")
+            raise DecodeRefused("packet", "Flag says that PNUM and PNO are there, and they are not", "PNUM")
         return 0, 0
     for name, text in (("PNUM", of), ("PNO", number)):
         if text is None or not _FEW_DIGITS.fullmatch(text):
-            raise DecodeRefused("packet", f"{name} is missing or no number")
+            raise DecodeRefused("packet", f"{name} is missing or no number", name)
     packets, packet_no = int(of or 0), int(number or 0)
     if not 1 <= packets <= MOST_PACKETS:
-        raise DecodeRefused("packet", f"PNUM={packets}; it is 1 to {MOST_PACKETS}")
+        raise DecodeRefused("packet", f"PNUM={packets}; it is 1 to {MOST_PACKETS}", "PNUM")
     if not 1 <= packet_no <= packets:
-        raise DecodeRefused("packet", f"PNO={packet_no} of PNUM={packets}")
+        raise DecodeRefused("packet", f"PNO={packet_no} of PNUM={packets}", "PNO")
     return (packets, packet_no) if packets > 1 else (0, 0)
 
 
 def _is_resent(fields: dict[str, str]) -> bool:
     text = fields.get("RF", "0")
     if text not in ("0", "1"):
-        raise DecodeRefused("field", f"RF is {text[:20]!r}; it is 1 on data that are sent again")
+        raise DecodeRefused("field", f"RF is {text[:20]!r}; it is 1 on data that are sent again", "RF")
     return text == "1"

@@ -54,7 +54,7 @@ def decrypt_cp(cp: bytes, key: bytes) -> bytes:
     """
     match = _WRITTEN.fullmatch(bytes(cp).translate(None, b" "))
     if match is None:
-        raise DecodeRefused("cp", "encrypted data are written as {0xE4,0x3E,...}")
+        raise DecodeRefused("cp", "encrypted data are written as {0xE4,0x3E,...}", "CP")
     sent = bytes(int(one, 16) for one in match[1].split(b","))
     whole = len(sent) - len(sent) % BLOCK_BYTES
     decryptor = _cipher(key).decryptor()

@@ -25,7 +25,8 @@ from greenmine.ingest.journal_format import (
 )
 from greenmine.ingest.journal_mark import JournalMark, Mark
 from greenmine.ingest.journal_reader import JournalReader
-from greenmine.ingest.record import Record
+from greenmine.ingest.journal_recent import RecentBatches
+from greenmine.ingest.record import Batch, Record, StoredRecord
 
 __all__ = ["Journal", "JournalClock", "JournalReader"]
 
@@ -82,6 +83,8 @@ class Journal:
         self.last_clock_ns: int | None = last[1] if last else None
         self._last_record: int = max(newest or 0, used[1])
         self._mark = mark
+        self.recent: RecentBatches | None = None
+        """Where what was committed is put for who judges it."""
         if mark is not None and last is not None and last[0] == self.last_no:
             mark.write(Mark(self._identity, last[0], self._last_record, last[1], last[2]))
 
@@ -95,10 +98,14 @@ class Journal:
         no, record_id = self.last_no, self._last_record
         batches: list[tuple[int, int, int, int, int, int]] = []
         rows: list[tuple[int, int, str, str, int, bytes, int]] = []
+        recent: list[Batch] = []
         for received_ns, clock_ns, records in stamped:
             no += 1
             batch = (no, received_ns, clock_ns, record_id + 1, len(records))
             batches.append((*batch, batch_crc(*batch)))
+            if self.recent is not None:
+                kept = tuple(StoredRecord(record_id + n, record, True) for n, record in enumerate(records, 1))
+                recent.append(Batch(no, received_ns, clock_ns, kept))
             for record in records:
                 record_id += 1
                 kind, source, payload, client, flags = record
@@ -112,6 +119,8 @@ class Journal:
             raise self._not_committed(error) from error
         if self._mark is not None and batches:
             self._mark.write(Mark(self._identity, no, record_id, batches[-1][2], batches[-1][5]))
+        if self.recent is not None:
+            self.recent.add(recent)
         numbers = [batch[0] for batch in batches]
         self.last_no, self._last_record = no, record_id
         if stamped:

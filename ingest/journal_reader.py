@@ -14,6 +14,7 @@ from greenmine.core.errors import Corrupt, StoreUnavailable
 from greenmine.ingest.archive import ArchiveReader
 from greenmine.ingest.backlog import AT_ONCE, Aside, read_at_once, set_aside_by
 from greenmine.ingest.journal_format import AT_ONCE_INDEX, batch_crc, stored_record
+from greenmine.ingest.journal_recent import RecentBatches
 from greenmine.ingest.record import Batch, StoredRecord
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -26,8 +27,10 @@ class JournalReader:
     Batches that have gone to the archive are read there, as if they were still here.
     """
 
-    def __init__(self, path: Path, archive: Path | None = None) -> None:
-        """`archive` is the folder of segments; by itself the one beside the journal."""
+    def __init__(self, path: Path, archive: Path | None = None, recent: RecentBatches | None = None) -> None:
+        """`archive` is the folder of segments; by itself the one beside the journal. `recent`: where the writing end
+        in this process puts what it committed; then no other reader may have it."""
+        self._recent = recent
         try:
             self._db: Any = sqlite_library.library.connect(
                 f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
@@ -48,6 +51,8 @@ class JournalReader:
         Raises:
             Corrupt: batches are missing that are not known to be lost, or one does not fit its checksum or records.
         """
+        if self._recent is not None and (recent := self._recent.after(after, most_records)):
+            return recent
         with self._reading():
             headers = self._headers(after, most_records)
             if headers and (headers[0][0] == after + 1 or (after == 0 and not self.archive.segments())):

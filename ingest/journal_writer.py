@@ -101,17 +101,20 @@ class JournalWriter:
 
     def offer(self, submission: Submission) -> bool:
         """Queue a record; False when the queue is full or the writer has ended, and then nothing was taken."""
-        if self._ended:
-            return False
-        size = len(submission.record.payload)
+        return self.offer_all([submission]) == 1
+
+    def offer_all(self, submissions: Sequence[Submission]) -> int:
+        """The same for several; how many were taken. From the first that finds no room on, none is."""
         with self._lock:
-            if self._takes(size) and not (self._held and submission.sink is not None):
+            for number, submission in enumerate(submissions):
+                if self._ended:
+                    return number
+                size = len(submission.record.payload)
+                if not self._takes(size) or (self._held and submission.sink is not None):
+                    self._refuse(submissions[number:])
+                    return number
                 self._put(submission, size)
-                return True
-            self.refused_full += 1
-            if submission.sink is not None and submission.sink not in self._refused:
-                self._refused.append(submission.sink)
-        return False
+        return len(submissions)
 
     def put(self, submission: Submission, timeout_s: float) -> bool:
         """Queue a record, waiting for room up to `timeout_s`: for acts of people, which have no broker behind them."""
@@ -149,6 +152,12 @@ class JournalWriter:
         self._queued_bytes += size
         if self._waiting:
             self._arrived.notify()
+
+    def _refuse(self, submissions: Sequence[Submission]) -> None:
+        self.refused_full += len(submissions)
+        for submission in submissions:
+            if submission.sink is not None and submission.sink not in self._refused:
+                self._refused.append(submission.sink)
 
     @property
     def backlog(self) -> int:

@@ -24,8 +24,9 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _INT64 = 2**63
 
 
-def add_fields(fields: Mapping[str, Any], like: Item, decoded: Decoded) -> None:
-    """Add what the network's payload codec made: an item a number, with its path in dots for a name (`soil.d20`).
+def add_fields(fields: Mapping[str, Any], where: str, like: Item, decoded: Decoded) -> None:
+    """Add what the network's payload codec made and wrote into `where`: an item a number, with its path in dots for a
+    name (`soil.d20`).
 
     Numbers may be text (`"21.40"`); anything else is unreadable, and costs something only where its name is mapped.
     A name that stands twice is unreadable too. One that is too long is cut and marked, so that no codec means it.
@@ -35,9 +36,9 @@ def add_fields(fields: Mapping[str, Any], like: Item, decoded: Decoded) -> None:
         try:
             number = _number(value, name)
         except DecodeRefused as refused:
-            decoded.unreadable.append(Unreadable(name, refused.word, refused.detail))
+            decoded.unreadable.append(Unreadable(name, refused.word, refused.detail, f"{where}.{name}"))
         else:
-            decoded.items.append(like._replace(metric=name, value=number))
+            decoded.items.append(like._replace(metric=name, value=number, place=f"{where}.{name}"))
 
 
 def section(document: Mapping[str, Any], *path: str, required: bool = True) -> Mapping[str, Any]:
@@ -52,31 +53,32 @@ def section(document: Mapping[str, Any], *path: str, required: bool = True) -> M
         found = found.get(key)
         if found is None:
             if required:
-                raise DecodeRefused("missing_field", f"{where} is missing")
+                raise DecodeRefused("missing_field", f"{where} is missing", where)
             return {}
         if not isinstance(found, dict):
-            raise DecodeRefused("type", f"{where} is not an object")
+            raise DecodeRefused("type", f"{where} is not an object", where)
         check_keys(found, where)
     return found  # type: ignore[no-any-return]
 
 
-def text(entry: Mapping[str, Any], key: str) -> str:
-    """A text that must be there: `missing_field`, `type`."""
+def text(entry: Mapping[str, Any], key: str, where: str = "") -> str:
+    """A text that must be there, in the object at `where`: `missing_field`, `type`."""
+    place = f"{where}.{key}" if where else key
     found = entry.get(key)
     if found is None or found == "":
-        raise DecodeRefused("missing_field", f"{key} is missing")
+        raise DecodeRefused("missing_field", f"{key} is missing", place)
     if not isinstance(found, str):
-        raise DecodeRefused("type", f"{key} is not text")
+        raise DecodeRefused("type", f"{key} is not text", place)
     return found
 
 
-def count(entry: Mapping[str, Any], key: str, most: int) -> int:
-    """A counter; absent means 0, since servers leave out zero: `type`, `range`."""
-    found = entry.get(key, 0)
+def count(entry: Mapping[str, Any], key: str, most: int, where: str = "") -> int:
+    """A counter in the object at `where`; absent means 0, since servers leave out zero: `type`, `range`."""
+    place, found = f"{where}.{key}" if where else key, entry.get(key, 0)
     if isinstance(found, bool) or not isinstance(found, int):
-        raise DecodeRefused("type", f"{key} is not an integer")
+        raise DecodeRefused("type", f"{key} is not an integer", place)
     if not 0 <= found <= most:
-        raise DecodeRefused("range", f"{key} is 0 to {most}")
+        raise DecodeRefused("range", f"{key} is 0 to {most}", place)
     return found
 
 

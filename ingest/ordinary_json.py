@@ -2,60 +2,52 @@
 
 It takes a payload only where it can show that `decode_json` would find nothing to refuse in its form; everything else,
 also what is merely unusual (escapes, flags, statistics, units), it leaves to `decode_json`. What neither JSON nor
-msgspec tells, a name that stands twice, shows in the number of quotation marks.
+msgspec tells, a name that stands twice, shows in the number of texts.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import msgspec
 
 from greenmine.ingest.decode_json import MAX_OBJECTS
 from greenmine.ingest.strict_json import MAX_BYTES, MAX_FIELDS
 
-_INT64 = 2**63
-_LONGEST_BOOT = 64
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Boot = Annotated[str, msgspec.Meta(max_length=64)]
+_Values = Annotated[dict[str, float], msgspec.Meta(min_length=1, max_length=MAX_FIELDS)]
 
 
 class OrdinaryObject(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """One object of a payload: `ts` in ms or RFC 3339; names of values and of the device not looked at yet."""
 
     ts: int | str
-    values: dict[str, float]
+    values: _Values
     device: str | None = None
-    seq: int | None = None
-    boot: str | None = None
+    seq: _Seq | None = None
+    boot: _Boot | None = None
 
 
 _ONE = msgspec.json.Decoder(OrdinaryObject)
-_MANY = msgspec.json.Decoder(list[OrdinaryObject])
-_QUOTES_OF_NAMES = 4  # "ts" and "values"
+_MANY = msgspec.json.Decoder(Annotated[list[OrdinaryObject], msgspec.Meta(min_length=1, max_length=MAX_OBJECTS)])
+TEXTS_OF_AN_OBJECT = 2  # the names "ts" and "values"
+TEXTS_OF_DEVICE = TEXTS_OF_BOOT = 2
+TEXTS_OF_SEQ = TEXTS_OF_TS = 1
 
 
 def ordinary_objects(payload: bytes) -> list[OrdinaryObject] | None:
-    """The objects of a payload of topic `up`, or None where it needs a closer look."""
+    """The objects of a payload of topic `up`, or None where it needs a closer look. Whoever has gone through them still
+    has to ask `has_texts`."""
     if len(payload) > MAX_BYTES or b"\\" in payload:
         return None
     try:
-        objects = _MANY.decode(payload) if payload.startswith(b"[") else [_ONE.decode(payload)]
+        return _MANY.decode(payload) if payload.startswith(b"[") else [_ONE.decode(payload)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # `decode_json` says what is wrong
-    if not 0 < len(objects) <= MAX_OBJECTS:
-        return None
-    quotes = 0
-    for one in objects:
-        if not 0 < len(one.values) <= MAX_FIELDS:
-            return None
-        quotes += _QUOTES_OF_NAMES + 2 * len(one.values)
-        if isinstance(one.ts, str):
-            quotes += 2
-        if one.device is not None:
-            quotes += 4
-        if one.seq is not None:
-            if not 0 <= one.seq < _INT64:
-                return None
-            quotes += 2
-        if one.boot is not None:
-            if len(one.boot) > _LONGEST_BOOT:
-                return None
-            quotes += 4
-    return objects if payload.count(b'"') == quotes else None
+
+
+def has_texts(payload: bytes, texts: int) -> bool:
+    """Whether as many texts stand in the payload as its objects have: `TEXTS_OF_...` what each has, and one for each
+    value. Otherwise a name stands twice in an object, and only the last was seen."""
+    return payload.count(b'"') == 2 * texts

@@ -48,9 +48,10 @@ _GENERAL = (
 
 _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     _JSON: ("json", "type", "missing_field", "unknown_field", "duplicate_key", "empty", "encoding", "depth", "stat",
-            "flag", "base64", "field", "metric"),
+            "flag", "base64", "field", "metric", "kind", "state"),
+    ("区域名请用不超过 64 个可显示的字符。", "Give the zone in at most 64 printable characters."): ("zone",),
     _VALUE: ("not_finite", "range", "number"),
-    _TIME: ("ts_format", "ts_range", "ts_zone", "clock_ahead", "clock_unset", "zone"),
+    _TIME: ("ts_format", "ts_range", "ts_zone", "clock_ahead", "clock_unset"),
     _TOPIC: ("topic_shape", "topic_encoding", "topic_empty_level", "topic_too_long", "device_id_charset",
              "channel_charset"),
     _SIZE: ("size", "too_many_fields", "too_many_records"),
@@ -60,7 +61,10 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     _FRAME: ("crc", "length", "packet", "trailer", "timeout", "frame_short", "header"),
     _HJ_FIELD: ("cn", "qn", "qn_reuse", "cp", "data_time"),
     _AUTH: ("auth", "mn"),
-    _UNREGISTERED: ("unregistered", "unknown_address", "ambiguous_address"),
+    _UNREGISTERED: ("unregistered", "unknown_address"),
+    ("请在策略文件中只让一台设备使用该地址。", "Take the address away from one of the two in the policy."): (
+        "ambiguous_address",
+    ),
     _CODEC: ("no_codec", "protobuf"),
     ("请在策略文件中登记这个因子编码。", "Name this factor code in the policy."): ("unknown_factor",),
     ("请核对策略文件中的 SM4 密钥与设备是否一致。",

@@ -64,7 +64,8 @@ class DataType(IntEnum):
 
 class SparkplugMetric(NamedTuple):
     """A metric as sent. `kind` names the field of the value: `int long float double boolean`, or another one whose
-    value is no number. `quality` is the property of that name: 192 good, 0 bad, 500 stale."""
+    value is no number. `quality` is the property of that name: 192 good, 0 bad, 500 stale. `is_historical` marks what
+    was kept while there was no connection."""
 
     name: bytes | None
     alias: int | None
@@ -75,6 +76,7 @@ class SparkplugMetric(NamedTuple):
     is_null: bool
     unit: bytes | None
     quality: int | None
+    is_historical: bool = False
 
 
 class SparkplugPayload(NamedTuple):
@@ -88,7 +90,7 @@ class SparkplugPayload(NamedTuple):
 def check_count(metrics: int) -> None:
     """Refuse a payload with more metrics than are read: `too_many_records`."""
     if metrics > MAX_METRICS:
-        raise DecodeRefused("too_many_records", f"{metrics} metrics; the most is {MAX_METRICS}")
+        raise DecodeRefused("too_many_records", f"{metrics} metrics; the most is {MAX_METRICS}", "metrics")
 
 
 def sparkplug_topic(topic: str) -> SparkplugTopic | None:

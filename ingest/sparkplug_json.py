@@ -26,7 +26,7 @@ def parse_sparkplug_json(view: bytes) -> tuple[str | None, SparkplugPayload]:
         raise DecodeRefused("type", "a view has a topic, which is text, and a payload, which is an object")
     metrics = payload.get("metrics", [])
     if not isinstance(metrics, list) or not all(isinstance(one, dict) for one in metrics):
-        raise DecodeRefused("type", "metrics is an array of objects")
+        raise DecodeRefused("type", "metrics is an array of objects", "metrics")
     check_count(len(metrics))
     return topic, SparkplugPayload(
         _whole(payload, "timestamp"), _whole(payload, "seq"), [_metric(one) for one in metrics]
@@ -36,9 +36,9 @@ def parse_sparkplug_json(view: bytes) -> tuple[str | None, SparkplugPayload]:
 def _metric(sent: dict[str, Any]) -> SparkplugMetric:
     name, value = sent.get("name"), sent.get("value")
     if not (name is None or isinstance(name, str)):
-        raise DecodeRefused("type", "name is text")
+        raise DecodeRefused("type", "name is text", "name")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise DecodeRefused("range", "a value does not fit 64 bits")
+        raise DecodeRefused("range", "a value does not fit 64 bits", "value")
     return SparkplugMetric(
         None if name is None else name.encode(),
         _whole(sent, "alias"),
@@ -49,6 +49,7 @@ def _metric(sent: dict[str, Any]) -> SparkplugMetric:
         value is None or sent.get("isNull", sent.get("is_null")) is True,
         None,
         None,
+        sent.get("isHistorical", sent.get("is_historical")) is True,
     )
 
 
@@ -72,5 +73,5 @@ def _whole(sent: dict[str, Any], key: str) -> int | None:
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < 2**64:
-        raise DecodeRefused("type", f"{key} is an integer from 0")
+        raise DecodeRefused("type", f"{key} is an integer from 0", key)
     return found

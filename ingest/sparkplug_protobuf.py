@@ -79,6 +79,7 @@ def _metric(sent: Any) -> SparkplugMetric:
         sent.is_null,
         unit.string_value if unit is not None and unit.HasField("string_value") else None,
         _whole(properties.get(b"Quality")),
+        sent.is_historical,
     )
 
 
@@ -104,6 +105,7 @@ def _payload_class() -> type[message.Message]:
         ("alias", 2, _F.TYPE_UINT64),
         ("timestamp", 3, _F.TYPE_UINT64),
         ("datatype", 4, _F.TYPE_UINT32),
+        ("is_historical", 5, _F.TYPE_BOOL),
         ("is_null", 7, _F.TYPE_BOOL),
     ):
         metric.field.add(name=name, number=number, type=kind, label=_F.LABEL_OPTIONAL)

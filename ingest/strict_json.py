@@ -71,14 +71,17 @@ def parse_object(payload: bytes) -> dict[str, Any]:
     check_nesting(document, 1)
     if escaped:
         check_surrogates(document)
-    check_keys(document, "payload")
+    check_keys(document, "")
     return document
 
 
 def check_keys(entry: dict[str, Any], where: str) -> None:
     """Refuse an object that names a key twice: `duplicate_key`."""
     if isinstance(entry, FaultyObject) and entry.repeated:
-        raise DecodeRefused("duplicate_key", f"{where}: {min(entry.repeated)[:80]} stands twice")
+        twice = min(entry.repeated)[:80]
+        raise DecodeRefused(
+            "duplicate_key", f"{where or 'payload'}: {twice} stands twice", f"{where}.{twice}" if where else twice
+        )
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

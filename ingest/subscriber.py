@@ -25,7 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from greenmine.core.errors import ConfigError
-from greenmine.ingest.gathering_client import GatheringClient, client_class
+from greenmine.ingest.gathering_client import GatheringClient, Publish, client_class
 from greenmine.ingest.journal_writer import JournalWriter, Submission
 from greenmine.ingest.record import Record, RecordFlag, RecordKind, arrival_flags
 
@@ -41,6 +41,10 @@ CANARY_TOPIC = "mines/canary/ingest/down"
 """Within the tree that the account may write and read, and of a kind that is no reading."""
 CANARY_EVERY_S = 30.0
 PUBLISH_TIMEOUT_S = 5.0
+_QOS_BITS = 6
+_TOPICS_KEPT = 20_000
+_ARRIVAL_FLAGS = [int(arrival_flags(bits >> 1 & 3, bool(bits & 1), bool(bits & 8))) for bits in range(16)]
+"""By the flags of the packet."""
 
 
 class BrokerUrl(NamedTuple):
@@ -113,6 +117,7 @@ class Subscriber:
         self.connected = False
         self.refusal: str | None = None
         self.received = 0
+        self._topic_names: dict[bytes, tuple[str, int]] = {}
         self.qos0 = 0
         self._client = client_class()(
             CallbackAPIVersion.VERSION2,
@@ -140,6 +145,8 @@ class Subscriber:
         self._client.on_disconnect = self._disconnected
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._message
+        if isinstance(self._client, GatheringClient):
+            self._client.on_publishes = self._publishes
 
     def start(self) -> None:
         """Connect in the background, now and whenever the connection is lost."""
@@ -255,22 +262,41 @@ class Subscriber:
         self._on_link(up)
 
     def _message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:
-        flags = arrival_flags(message.qos, message.retain, message.dup)
+        """One message as paho gives it."""
+        flags = message.dup << 3 | message.qos << 1 | message.retain
+        self._publishes([Publish(flags, message.mid, message._topic, bytes(message.payload))])
+
+    def _publishes(self, messages: Sequence[Publish]) -> None:
+        generation, submissions = self._generation, []
+        for packet_flags, mid, name, payload in messages:  # this runs for every message
+            topic, flags = self._topic_names.get(name) or self._topic_name(name)
+            if topic == CANARY_TOPIC:
+                self._canary_came(mid, packet_flags, payload)
+                continue
+            flags |= _ARRIVAL_FLAGS[packet_flags]
+            if not packet_flags & _QOS_BITS:
+                self.qos0 += 1
+            if len(payload) > KEPT_BYTES:
+                payload = payload[:KEPT_BYTES]
+            record = Record(RecordKind.MESSAGE, topic, payload, "", flags)
+            submissions.append(Submission(record, self, _Token(generation, mid, packet_flags >> 1 & 3)))
+        if submissions:
+            self.received += len(submissions)
+            # Where one is refused the writer calls `acknowledge` without tokens as soon as there is room.
+            self._writer.offer_all(submissions)
+
+    def _topic_name(self, name: bytes) -> tuple[str, int]:
         try:
-            topic = message.topic
+            found = name.decode("utf-8"), 0
         except UnicodeDecodeError:
-            topic = message._topic.decode("utf-8", "backslashreplace")
-            flags |= RecordFlag.BAD_TOPIC
-        if topic == CANARY_TOPIC:
-            if bytes(message.payload) == self._canary_out:
-                self._canary_out = None
-                self.canaries_back += 1
-            self._client.ack(message.mid, message.qos)
-            return
-        if message.qos == 0:
-            self.qos0 += 1
-        self.received += 1
-        record = Record(RecordKind.MESSAGE, topic, bytes(message.payload[:KEPT_BYTES]), "", int(flags))
-        token = _Token(self._generation, message.mid, message.qos)
-        # Where it is refused the writer calls `acknowledge` without tokens as soon as there is room.
-        self._writer.offer(Submission(record, self, token))
+            return name.decode("utf-8", "backslashreplace"), int(RecordFlag.BAD_TOPIC)
+        if len(self._topic_names) >= _TOPICS_KEPT:
+            self._topic_names.clear()
+        self._topic_names[name] = found
+        return found
+
+    def _canary_came(self, mid: int, packet_flags: int, payload: bytes) -> None:
+        if payload == self._canary_out:
+            self._canary_out = None
+            self.canaries_back += 1
+        self._client.ack(mid, packet_flags >> 1 & 3)

@@ -85,9 +85,9 @@ class Activities:
         if found.state is ActivityState.PLANNED:
             ahead_ns = PLANNED_AHEAD_NS
         if found.time_ns > received_ns + ahead_ns:
-            raise DecodeRefused("clock_ahead", "ts is too far ahead; set the device's clock")
+            raise DecodeRefused("clock_ahead", "ts is too far ahead; set the device's clock", "ts")
         if found.time_ns < EARLIEST_NS:
-            raise DecodeRefused("clock_unset", "ts is before 2000; set the device's clock")
+            raise DecodeRefused("clock_unset", "ts is before 2000; set the device's clock", "ts")
 
     def _apply(self, activity: Activity, fx: Effects) -> None:
         if activity.state is ActivityState.PLANNED:

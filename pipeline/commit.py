@@ -23,6 +23,7 @@ from greenmine.pipeline.effects import (
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
 from greenmine.store import activities, alerts, audit, dead_letters, gaps, hours, outbox, relay, schema, waiting
 from greenmine.store.columns import pack
+from greenmine.store.prepared import Prepared
 from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, get_meta, set_meta, set_progress
 
 CURSOR = "journal_cursor"
@@ -32,7 +33,20 @@ LINK_DOWN = "link_down_since_ns"
 PRUNED = "identities_pruned_ns"
 WAITING_EVICTED = "waiting_evicted"
 ASIDE = "set_aside"
-_LOG = insert(schema.recent)
+_LOG = Prepared(insert(schema.recent), ("cursor", "taken", "blob"))
+_CHUNKS = Prepared(insert(schema.identity), ("series_id", "first_ns", "last_ns", "blob"))
+_SAME_EXTENT = (
+    (schema.identity.c.series_id == bindparam("b_series"))
+    & (schema.identity.c.first_ns == bindparam("b_first"))
+    & (schema.identity.c.last_ns == bindparam("b_last"))
+)
+_SAME_CHUNK = select(schema.identity.c.blob).where(_SAME_EXTENT)
+_SERIES_SAVED = ("newest_ns", "value", "quality", "received_ns", "usable_clock_ns")
+_SAVE_SERIES = Prepared(
+    update(schema.series)
+    .where(schema.series.c.id == bindparam("b_id"))
+    .values({name: bindparam(f"b_{name}") for name in _SERIES_SAVED})
+)
 
 
 def cursor_of(state: StateDb) -> int:
@@ -78,12 +92,11 @@ def _series(connection: Connection, fx: Effects) -> None:
     if fx.new_series:
         connection.execute(insert(table), [_series_row(state) for state in fx.new_series.values()])
     if fx.saved_series:
-        names = ("newest_ns", "value", "quality", "received_ns", "usable_clock_ns")
-        statement = update(table).where(table.c.id == bindparam("b_id"))
-        connection.execute(
-            statement.values({name: bindparam(f"b_{name}") for name in names}),
-            [{"b_id": state.id, **{f"b_{name}": getattr(state, name) for name in names}} for state in fx.saved_series],
-        )
+        rows = [
+            {"b_id": state.id, **{f"b_{name}": getattr(state, name) for name in _SERIES_SAVED}}
+            for state in fx.saved_series
+        ]
+        _SAVE_SERIES(connection, rows)
 
 
 def _series_row(state: SeriesState) -> dict[str, Any]:
@@ -104,11 +117,10 @@ def _identities(connection: Connection, fx: Effects) -> bytes:
     for columns in (fx.not_stored, fx.store):
         if len(columns):
             packed = pack(columns)
-            connection.execute(_LOG, {"cursor": fx.cursor, "taken": columns is fx.store, "blob": packed})
+            _LOG(connection, [{"cursor": fx.cursor, "taken": columns is fx.store, "blob": packed}])
     if fx.chunks:
         # A late reading may make a chunk of the same extent as an older one: then both are one.
-        rows = [_joined(connection, chunk) for chunk in fx.chunks]
-        connection.execute(insert(schema.identity), rows)
+        _CHUNKS(connection, [_joined(connection, chunk) for chunk in fx.chunks])
     if fx.log_done is not None:
         connection.execute(delete(schema.recent).where(schema.recent.c.cursor <= fx.log_done))
     if fx.forget is not None:
@@ -117,12 +129,11 @@ def _identities(connection: Connection, fx: Effects) -> bytes:
 
 
 def _joined(connection: Connection, chunk: Chunk) -> dict[str, Any]:
-    table = schema.identity
     series_id, first_ns, last_ns, blob = chunk
-    same = (table.c.series_id == series_id) & (table.c.first_ns == first_ns) & (table.c.last_ns == last_ns)
-    there = connection.execute(select(table.c.blob).where(same)).scalar_one_or_none()
+    extent = {"b_series": series_id, "b_first": first_ns, "b_last": last_ns}
+    there = connection.execute(_SAME_CHUNK, extent).scalar_one_or_none()
     if there is not None:
-        connection.execute(delete(table).where(same))
+        connection.execute(delete(schema.identity).where(_SAME_EXTENT), extent)
         blob = join_chunks(there, blob)
     return {"series_id": series_id, "first_ns": first_ns, "last_ns": last_ns, "blob": blob}
 

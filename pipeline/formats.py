@@ -16,7 +16,9 @@ from greenmine.ingest.decoded import Decoded, RefusedItem
 from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.ingest.sparkplug import MessageType, SparkplugTopic, sparkplug_topic
 from greenmine.ingest.topic import Topic, TopicKind
+from greenmine.pipeline.edge_gaps import EdgeGaps
 from greenmine.pipeline.effects import Effects
+from greenmine.pipeline.gaps import Gaps
 from greenmine.pipeline.hj212_reader import Hj212Reader
 from greenmine.pipeline.sparkplug_session import EdgeNode, ask_rebirth, next_session
 from greenmine.pipeline.state import JudgeState
@@ -36,9 +38,10 @@ class Formats:
     """Reads messages by the registry and the sessions of a state. A `live` message moves its session; one that is read
     again later (a dead letter) does not."""
 
-    def __init__(self, state: JudgeState, hj212: Hj212Reader) -> None:
+    def __init__(self, state: JudgeState, hj212: Hj212Reader, gaps: Gaps) -> None:
         self._state = state
         self._hj212_reader = hj212
+        self._edge_gaps = EdgeGaps(state, gaps)
         self._readers: dict[TopicKind, Callable[[Topic, StoredRecord, Batch, Effects, bool], Understood]] = {
             TopicKind.UP: self._own_json,
             TopicKind.SENML: self._senml,
@@ -75,11 +78,11 @@ class Formats:
 
     def _chirpstack(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
         decoded = decode_chirpstack(stored.record.payload, stored.record.source.split("/")[3])
-        return self._bridged("dev_eui", _one_device(decoded), decoded)
+        return self._bridged("dev_eui", _one_device(decoded), decoded, "deviceInfo.devEui")
 
     def _tts(self, _: Topic, stored: StoredRecord, __: Batch, ___: Effects, ____: bool) -> Understood:
         decoded = decode_tts(stored.record.payload, stored.record.source.split("/")[3])
-        return self._bridged("dev_eui", _one_device(decoded), decoded)
+        return self._bridged("dev_eui", _one_device(decoded), decoded, "end_device_ids")
 
     def _sparkplug(self, _: Topic, stored: StoredRecord, batch: Batch, fx: Effects, live: bool) -> Understood:
         topic = sparkplug_topic(stored.record.source)
@@ -98,7 +101,8 @@ class Formats:
         decoded = message.decoded
         if message.unnamed:
             shown = ", ".join(str(alias) for alias, _ in message.unnamed[:8])
-            decoded.refused.append(RefusedItem("sparkplug_alias", f"no birth that is known has named alias {shown}"))
+            detail = f"no birth that is known has named alias {shown}"
+            decoded.refused.append(RefusedItem("sparkplug_alias", detail, message.unnamed[0][1].place))
         if not topic.device and ("edge", topic.node) not in registry.addresses:
             # A gateway speaks of itself, and only devices behind it are ours.
             return Understood("", "", Decoded(notes=["the edge node itself is no device of ours"]))
@@ -121,15 +125,16 @@ class Formats:
             node, request = ask_rebirth(node, batch.clock_ns)
             if request is not None:
                 fx.downlinks.append(request)
+        self._edge_gaps.follow(before, node, message, batch, fx)
         if node is not before:
             self._state.edge_nodes[node.node] = fx.edge_nodes[node.node] = node
         return step.ignored
 
-    def _bridged(self, network: str, address: str, decoded: Decoded) -> Understood:
+    def _bridged(self, network: str, address: str, decoded: Decoded, place: str = "") -> Understood:
         try:
             named = self._state.registry.device_at(network, address)
         except UnknownAddress as unknown:
-            unknown.items = decoded.items
+            unknown.items, unknown.field = decoded.items, place
             raise
         return self._in_our_words(*named, decoded)
 
@@ -145,7 +150,7 @@ def scoped(decoded: Decoded, own: set[str]) -> Decoded:
             kept.append(item)
         else:
             detail = f"{item.metric} is of {item.device}; a device speaks for itself, whatever a name says"
-            decoded.refused.append(RefusedItem("senml_scope", detail))
+            decoded.refused.append(RefusedItem("senml_scope", detail, item.place))
     decoded.items = kept
     return decoded
 

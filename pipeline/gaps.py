@@ -8,14 +8,18 @@ known: what was lost before the first message, and before the first one after a 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.downlink import HJ212_TARGET, Downlink, DownlinkKind, downlink_id
 from greenmine.core.gap import Gap, GapReason, Sequence, Stream, gap_id
 from greenmine.ingest.topic import TopicKind
 from greenmine.pipeline.effects import Effects
-from greenmine.pipeline.formats import Understood
 from greenmine.pipeline.state import JudgeState
+
+if TYPE_CHECKING:
+    from greenmine.pipeline.formats import Understood
 
 DECLARED_AFTER_NS = 30 * NS_PER_S
 EXPIRES_AFTER_NS = 72 * 3600 * NS_PER_S
@@ -91,7 +95,7 @@ class Gaps:
         modulus: int | None = None,
     ) -> None:
         """A message with this number has come, of a registered device. `modulus` is how many numbers there are before
-        they begin again at 0 (Sparkplug: 256), where they do without a new boot."""
+        they begin again at 0 within a boot (Sparkplug: 256)."""
         boot = boot or ""
         known = self._state.sequences.get(stream)
         if known is None:
@@ -103,7 +107,7 @@ class Gaps:
             # It says nothing of where the device is now, but it may be what seemed to be missing.
             self._fill(known, seq, boot, clock_ns, fx)
             return
-        if modulus is not None:
+        if modulus is not None and boot == known.boot:
             seq = known.highest + (seq - known.highest + modulus // 2) % modulus - modulus // 2
         if boot != known.boot:
             is_late = boot == known.former_boot and time_ns <= known.highest_ns
@@ -118,6 +122,20 @@ class Gaps:
         elif not self._fill(known, seq, boot, clock_ns, fx) and seq < known.highest and time_ns > known.highest_ns:
             self._reset(known, seq, time_ns, clock_ns, fx)
             advance(known, seq, time_ns, fx)
+
+    def came_unnumbered(self, stream: Stream, times: Iterable[int], clock_ns: int, fx: Effects) -> None:
+        """Values of the past have come that have lost the numbers of their messages (Sparkplug's historical values).
+        Each source time stands for one message of a gap whose neighbours it lies between; more cannot be known."""
+        for time_ns in times:
+            missing = sorted(self._state.sequences[stream].missing.values(), key=_age)
+            gap = next((one for one in missing if one.from_ns <= time_ns <= one.to_ns), None)
+            filled = gap.without(gap.remaining[0][0]) if gap is not None else None
+            if filled is None:
+                continue
+            if filled.remaining:
+                self._keep(filled, fx)
+            else:
+                self._close(filled._replace(found_ns=filled.found_ns or clock_ns), GapReason.FILLED, clock_ns, fx)
 
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
         """Declare what has been missing for long enough, ask again, and give up what will not come. While a backlog

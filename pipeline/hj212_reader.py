@@ -88,7 +88,7 @@ class Hj212Reader:
                     segment = whole
                 self._add(segment, device, sender.mine, decoded)
             except DecodeRefused as refused:
-                decoded.refused.append(RefusedItem(refused.word, refused.detail))
+                decoded.refused.append(RefusedItem(refused.word, refused.detail, refused.field))
         return sender.mine, sender.device, decoded
 
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
@@ -120,11 +120,11 @@ class Hj212Reader:
         if not is_encrypted(segment.cp):
             return segment, device
         if settings.sm4_key is None:
-            raise DecodeRefused("sm4_key", f"the data are encrypted, and the policy names no key of {device}")
+            raise DecodeRefused("sm4_key", f"the data are encrypted, and the policy names no key of {device}", "CP")
         try:
             key = to_key(self._secret(settings.sm4_key))
         except (ConfigError, ValueError) as error:
-            raise DecodeRefused("sm4_key", f"the key of {device} cannot be used: {error}") from error
+            raise DecodeRefused("sm4_key", f"the key of {device} cannot be used: {error}", "CP") from error
         return parse_segment(plain_segment(one, key)), device
 
     def _check_password(self, segment: Segment, device: str, reference: str) -> None:
@@ -132,9 +132,9 @@ class Hj212Reader:
         try:
             password = self._secret(reference)
         except ConfigError as error:
-            raise DecodeRefused("auth", f"the password of {device} cannot be had: {error}") from error
+            raise DecodeRefused("auth", f"the password of {device} cannot be had: {error}", "PW") from error
         if not hmac.compare_digest(password.encode(), segment.password.encode()):
-            raise DecodeRefused("auth", f"the password is not that of {device}")
+            raise DecodeRefused("auth", f"the password is not that of {device}", "PW")
 
     def _secret(self, reference: str) -> str:
         """What a reference stands for; looked up once for each set of policies, and again as long as it is missing."""
@@ -153,7 +153,8 @@ class Hj212Reader:
             device = found[1]
             if sender.device in (device, registry.devices[found].gateway):
                 return device
-        raise DecodeRefused("mn", f"MN {mn} is not that of {sender.device or sender.mn}, nor of a device behind it")
+        detail = f"MN {mn} is not that of {sender.device or sender.mn}, nor of a device behind it"
+        raise DecodeRefused("mn", detail, "MN")
 
     def _add(self, segment: Segment, device: str, mine: str, decoded: Decoded) -> None:
         said = Decoded()
@@ -164,7 +165,7 @@ class Hj212Reader:
             if item.metric not in METRICS:
                 flags = " ".join(flag_names(item.quality))
                 detail = f"{item.metric} ({item.stat} {item.period_s} s) is {item.value:.15g} {flags}".rstrip()
-                decoded.refused.append(RefusedItem("unknown_factor", detail))
+                decoded.refused.append(RefusedItem("unknown_factor", detail, item.place))
                 continue
             period_s = self._minute_s(mine, device, item) if segment.cn == MINUTE else item.period_s
             decoded.items.append(item._replace(device=device, period_s=period_s))
@@ -195,7 +196,7 @@ class Hj212Reader:
         if not assembly.is_whole:
             if live:
                 return None
-            raise DecodeRefused("packet", f"{len(assembly.parts)} of {segment.packets} packets came in time")
+            raise DecodeRefused("packet", f"{len(assembly.parts)} of {segment.packets} packets came in time", "CP")
         if live:
             joined = fx.hj212_joined.setdefault(stored.id, Joined(batch.clock_ns, {stored.id}))
             joined.records.update(one.record_id for one in assembly.parts.values())
@@ -235,4 +236,4 @@ def _nobodys(payload: bytes) -> DecodeRefused:
     for one in scan_payload(payload):
         if isinstance(one, Damage):
             return DecodeRefused(one.word, one.detail)
-    return DecodeRefused("mn", "MN is missing, or is none")
+    return DecodeRefused("mn", "MN is missing, or is none", "MN")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from greenmine.core.account import HourKey, hour_of
 from greenmine.core.quality import Quality, flag_names
-from greenmine.core.reading import Reading, Series
+from greenmine.core.reading import Reading
 from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.state import JudgeState
 from greenmine.store.columns import Columns
-from greenmine.store.hours import FLAGGED, QUARANTINED, REFUSED, ReasonKey, tally
+from greenmine.store.hours import FLAGGED, QUARANTINED, REFUSED, ReasonKey, by_device, count_by_hour
 
 
 class Hours:
@@ -61,21 +61,22 @@ class Uncounted:
 
     def __init__(self, state: JudgeState) -> None:
         self._state = state
-        self._names: dict[int, Series] = {}
+        self._found: defaultdict[int, Counter[int]] = defaultdict(Counter)
+        """Since the round began: by hour, the readings of each series."""
         self._cut: Counter[HourKey] = Counter()
         """Of commits that the log loses when the round under way ends."""
 
     def count(self, columns: Columns) -> None:
         """The readings of a commit."""
-        if len(columns):
-            if not self._names.keys() >= set(columns.series):
-                self._names = {one.id: one.series for one in self._state.series.values()}
-            self._state.uncounted.update(tally(columns, self._names))
+        count_by_hour(columns, self._found)
 
     def begin_round(self) -> None:
         """When the round that begins has ended, the log has lost what it holds now."""
-        self._cut.update(self._state.uncounted)
-        self._state.uncounted.clear()
+        names = {one.id: one.series for one in self._state.series.values()}
+        for counted in (self._state.uncounted, by_device(self._found, names)):
+            self._cut.update(counted)
+            counted.clear()
+        self._found.clear()
 
     def end_round(self, fx: Effects) -> None:
         """The log loses it with this commit."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 from greenmine.core.account import Account, HourKey
 from greenmine.core.act import ActResult
 from greenmine.core.errors import DecodeRefused, UnknownAddress
-from greenmine.core.latest import Change
+from greenmine.core.latest import NO_MESSAGES, Change
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit, doubted
@@ -35,6 +36,8 @@ from greenmine.store.columns import Odd
 SHOWN_PAYLOAD = 2000
 """Characters of a payload that `tail` shows."""
 _NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
+_ASKED_OF_A_TOPIC = int(RecordFlag.BAD_TOPIC | RecordFlag.DENIED | RecordFlag.RETAIN)
+_TOPICS_KEPT = 20_000
 
 
 class Way(Enum):
@@ -67,8 +70,10 @@ class Intake:
         self._ordinary = Ordinary(state, watch, gaps)
         self._hours = Hours(state)
         self._hj212 = Hj212Reader(state, past, secrets)
-        self._formats = Formats(state, self._hj212)
-        self.show_messages = False
+        self._formats = Formats(state, self._hj212, gaps)
+        self._topics: dict[str, Topic] = {}
+        self.shown = NO_MESSAGES
+        """Whose messages somebody looks at, as `Wants.messages`; they go the slow way."""
 
     def message(self, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         """A message from the broker."""
@@ -81,7 +86,7 @@ class Intake:
             if topic.kind is TopicKind.ACTIVITY:
                 self._activities.message(stored, topic, batch, fx)
                 return
-            if not self.show_messages and topic.kind is TopicKind.UP:
+            if topic.kind is TopicKind.UP and not (self.shown and self._is_shown(topic.mine, topic.device)):
                 late = self._ordinary.take(stored.record.payload, topic, batch, fx)
                 if late is not None:
                     for reading in late:
@@ -107,8 +112,22 @@ class Intake:
                     self._waiting.unknown(one, stored, batch, fx)
             else:
                 self._take(one, stored.id, batch, fx, Way.LIVE)
-        if self.show_messages:
-            fx.changes.append(Change("message", _seen_message(stored.record, batch, understood, outcome)))
+        if self.shown:
+            seen = _seen_message(stored.record, batch, understood, outcome, self._is_shown)
+            if seen is not None:
+                fx.changes.append(Change("message", seen))
+
+    def _is_shown(self, mine: str, sender: str) -> bool:
+        """Whether somebody looks at the sender, its mine, or a device behind it."""
+        for at, device in self.shown:
+            if at not in ("", mine):
+                continue
+            if device in ("", sender):
+                return True
+            entry = self._state.registry.devices.get((mine, device))
+            if entry is not None and entry.gateway == sender:
+                return True
+        return False
 
     def on_clock(self, clock_ns: int, fx: Effects) -> None:
         """Let go of what has waited too long for its rest; not while the rest may stand in a backlog."""
@@ -203,6 +222,10 @@ class Intake:
     def _checked_topic(self, stored: StoredRecord) -> Topic | None:
         """The topic of a message that may be decoded; None for commands to devices."""
         record, flags = stored.record, stored.record.flags
+        if stored.intact and not flags & _ASKED_OF_A_TOPIC:
+            known = self._topics.get(record.source)
+            if known is not None:
+                return known
         if not stored.intact:
             raise _damaged()
         if flags & RecordFlag.BAD_TOPIC:
@@ -218,7 +241,13 @@ class Intake:
             raise DecodeRefused(
                 "retained_telemetry", "a retained reading is of no known time of receipt; do not retain"
             )
-        return None if topic.kind is TopicKind.DOWN else topic
+        if topic.kind is TopicKind.DOWN:
+            return None
+        if topic.kind is TopicKind.UP:
+            if len(self._topics) >= _TOPICS_KEPT:
+                self._topics.clear()
+            self._topics[record.source] = topic
+        return topic
 
     def _admitted(self, understood: Understood, received_ns: int) -> list[Admitted | DecodeRefused]:
         mine, device, decoded = understood[:3]
@@ -228,7 +257,7 @@ class Intake:
                 one = admit(item, mine, device, self._state.registry, received_ns)
                 outcome.append(doubted(one, item, self._state.registry) if decoded.doubts_units else one)
             except DecodeRefused as refused:
-                outcome.append(refused.at(f"{item.metric}@{item.channel}" if item.channel else item.metric))
+                outcome.append(refused.at(_place(item, refused)))
         return outcome
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
@@ -353,6 +382,13 @@ def _claimed(stored: StoredRecord) -> tuple[str, str]:
     return topic.mine, topic.device
 
 
+def _place(item: Item, refused: DecodeRefused) -> str:
+    """Where in its payload an item that is not admitted stands."""
+    if refused.word == "scope":
+        return f"{item.place.partition('values.')[0]}device"
+    return item.place or (f"{item.metric}@{item.channel}" if item.channel else item.metric)
+
+
 def _damaged() -> DecodeRefused:
     return DecodeRefused("journal_checksum", "the journal's record does not fit its checksum")
 
@@ -368,15 +404,22 @@ def _named(source: str) -> tuple[str, str, str]:
 
 
 def _seen_message(
-    record: Record, batch: Batch, understood: Understood | None, outcome: list[Admitted | DecodeRefused]
-) -> dict[str, object]:
-    """What `tail` shows of a message."""
+    record: Record,
+    batch: Batch,
+    understood: Understood | None,
+    outcome: list[Admitted | DecodeRefused],
+    is_shown: Callable[[str, str], bool],
+) -> dict[str, object] | None:
+    """What `tail` shows of a message; None where nobody looks at its sender."""
     mine, device, format_ = _named(record.source)
+    mine, device = mine or (understood.mine if understood else ""), device or (understood.device if understood else "")
+    if not is_shown(mine, device):
+        return None
     decoded = Decoded() if understood is None else understood.decoded
     return {
         "received_ns": batch.received_ns,
-        "mine": mine or (understood.mine if understood else ""),
-        "device": device or (understood.device if understood else ""),
+        "mine": mine,
+        "device": device,
         "format": format_,
         "health": None if decoded.health is None else decoded.health._asdict(),
         "notes": decoded.notes,
@@ -394,5 +437,5 @@ def _seen_message(
             for one in outcome
             if isinstance(one, Admitted)
         ],
-        "refused": [{"word": one.word, "detail": one.detail} for one in outcome if isinstance(one, DecodeRefused)],
+        "refused": [one.shown() for one in outcome if isinstance(one, DecodeRefused)],
     }

@@ -16,7 +16,16 @@ from greenmine.core.metric import METRICS
 from greenmine.core.reading import Reading, Series
 from greenmine.core.unit import Conversion, conversion
 from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS, is_sentinel
-from greenmine.ingest.ordinary_json import OrdinaryObject, ordinary_objects
+from greenmine.ingest.ordinary_json import (
+    TEXTS_OF_AN_OBJECT,
+    TEXTS_OF_BOOT,
+    TEXTS_OF_DEVICE,
+    TEXTS_OF_SEQ,
+    TEXTS_OF_TS,
+    OrdinaryObject,
+    has_texts,
+    ordinary_objects,
+)
 from greenmine.ingest.record import Batch
 from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.ingest.topic import Topic
@@ -70,51 +79,65 @@ class Ordinary:
             self._generation = self._state.generation
             self._senders.clear()
         senders = self._senders.setdefault((topic.mine, topic.device), {})
-        ahead_ns = self._state.registry.max_ahead_ns.get(topic.mine, DEFAULT_MAX_AHEAD_NS)
-        found: list[tuple[Slot, int, float]] = []
+        latest_ns = batch.received_ns + self._state.registry.max_ahead_ns.get(topic.mine, DEFAULT_MAX_AHEAD_NS)
+        found: list[tuple[SeriesState, int, float]] = []
         numbered: list[tuple[Sender, int, OrdinaryObject, int]] = []
-        for one in objects:
-            time_ns = self._time(one)
-            if not EARLIEST_NS <= time_ns <= batch.received_ns + ahead_ns:
+        texts = TEXTS_OF_AN_OBJECT * len(objects)
+        for one in objects:  # this runs for every object, and what is in it for every reading
+            ts, child, seq = one.ts, one.device, one.seq
+            if isinstance(ts, int):
+                time_ns = ts * NS_PER_MS
+            else:
+                time_ns = self._time(ts)
+                texts += TEXTS_OF_TS
+            if not EARLIEST_NS <= time_ns <= latest_ns:
                 return None
-            sender = senders.get(one.device)
+            sender = senders.get(child)
             if sender is None:
-                sender = senders[one.device] = Sender()
+                sender = senders[child] = Sender()
+            if child is not None:
+                texts += TEXTS_OF_DEVICE
             slots = sender.slots
             for name, sent in one.values.items():
-                slot = slots.get(name) or self._slot(topic, one.device, name, slots)
+                slot = slots.get(name) or self._slot(topic, child, name, slots)
                 if slot is None:
                     return None
-                value = sent if slot.conversion is None else slot.conversion.apply(sent)
-                if not slot.low <= value <= slot.high or (slot.sentinels and is_sentinel(sent, slot.sentinels)):
+                state, unit, low, high, sentinels = slot
+                value = sent if unit is None else unit.apply(sent)
+                if not low <= value <= high or (sentinels and is_sentinel(sent, sentinels)):
                     return None
-                found.append((slot, time_ns, value))
-            if one.seq is not None:
-                numbered.append((sender, one.seq, one, time_ns))
+                found.append((state, time_ns, value))
+            if seq is not None:
+                numbered.append((sender, seq, one, time_ns))
+                texts += TEXTS_OF_SEQ
+            if one.boot is not None:
+                texts += TEXTS_OF_BOOT
+        if not has_texts(payload, texts + len(found)):
+            return None
         if numbered:
             self._follow(numbered, topic, batch.clock_ns, fx)
         return self._keep(found, batch, fx)
 
-    def _keep(self, found: list[tuple[Slot, int, float]], batch: Batch, fx: Effects) -> list[Reading]:
+    def _keep(self, found: list[tuple[SeriesState, int, float]], batch: Batch, fx: Effects) -> list[Reading]:
         clock_ns, received_ns = batch.clock_ns, batch.received_ns
         columns, latest = fx.store, fx.latest
         add_series, add_time, add_value = columns.series.append, columns.times.append, columns.values.append
         late: list[Reading] = []
-        for slot, time_ns, value in found:
-            state = slot.state
+        for state, time_ns, value in found:
             if time_ns <= state.newest_ns:
                 late.append(Reading(state.series, time_ns, value))
                 continue
+            number, recent = state.id, state.recent
             state.newest_ns, state.value, state.quality = time_ns, value, 0
             state.received_ns, state.unsaved = received_ns, True
-            add_series(state.id)
+            add_series(number)
             add_time(time_ns)
             add_value(value)
-            recent = state.recent
             recent.times.append(time_ns)
             recent.values.append(value)
-            latest[state.id] = state
-            if state.window is None and state.is_quiet(time_ns, value):
+            latest[number] = state
+            in_band = state.window is None and state.floor <= value <= state.ceiling
+            if in_band and not state.active and time_ns >= state.loud_until_ns:  # as `is_quiet` says, without a call
                 state.usable_clock_ns = clock_ns
             else:
                 self._watch.on_reading(Reading(state.series, time_ns, value), state, clock_ns, fx)
@@ -127,7 +150,7 @@ class Ordinary:
         self, numbered: list[tuple[Sender, int, OrdinaryObject, int]], topic: Topic, clock_ns: int, fx: Effects
     ) -> None:
         advanced = fx.advanced
-        for sender, seq, one, time_ns in numbered:
+        for place, (sender, seq, one, time_ns) in enumerate(numbered):
             known = sender.sequence
             if known is not None and (one.boot or "") == known.boot:
                 ahead = seq - known.highest
@@ -137,23 +160,23 @@ class Ordinary:
                     continue
                 if ahead == 0:
                     continue
+            if place and numbered[place - 1][:2] == (sender, seq) and numbered[place - 1][2].boot == one.boot:
+                continue  # a message gives its number to each of its objects
             stream = Stream(topic.mine, one.device or topic.device, OWN_STREAM)
             self._gaps.observe(stream, seq, one.boot, time_ns, clock_ns, fx)
             sender.sequence = self._state.sequences[stream]
 
-    def _time(self, one: OrdinaryObject) -> int:
+    def _time(self, ts: str) -> int:
         """Source time in ns; 0, which is out of every range, where it cannot be read."""
-        if isinstance(one.ts, int):
-            return one.ts * NS_PER_MS
-        known = self._times.get(one.ts)
+        known = self._times.get(ts)
         if known is None:
             try:
-                known = from_rfc3339(one.ts)
+                known = from_rfc3339(ts)
             except DecodeRefused:
                 return 0
             if len(self._times) >= _TIMES_KEPT:
                 self._times.clear()
-            self._times[one.ts] = known
+            self._times[ts] = known
         return known
 
     def _slot(self, topic: Topic, child: str | None, name: str, slots: dict[str, Slot]) -> Slot | None:

@@ -130,7 +130,7 @@ class Pipeline:
     def _judge_together(self, batches: list[Batch]) -> None:
         with self._listeners_lock:
             listeners = [(listener, wanted()) for listener, wanted in self._listeners]
-        self.judge.intake.show_messages = any(wants.messages for _, wants in listeners)
+        self.judge.intake.shown = frozenset().union(*(wants.messages for _, wants in listeners))
         fx = Effects(self.cursor, self.cursor)
         aside = self._lanes.of(batches[0].no)
         for batch in batches:

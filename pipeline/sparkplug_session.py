@@ -18,7 +18,8 @@ from greenmine.ingest.sparkplug_protobuf import rebirth_command
 REBIRTH_EVERY_NS = 60 * 1_000_000_000
 """A node is asked at most this often."""
 REBIRTH_EXPIRES_NS = 300 * 1_000_000_000
-_SEQ_VALUES = 256
+SEQ_VALUES = 256
+"""How many sequence numbers there are before they begin again at 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def next_session(
         return SessionStep(replace(before, online=False, seq=None, births={}))
     if not before.online:
         return SessionStep(before, rebirth="its birth is not known")
-    follows = before.seq is None or message.seq == (before.seq + 1) % _SEQ_VALUES
+    follows = before.seq is None or message.seq == (before.seq + 1) % SEQ_VALUES
     repeated = message.seq is not None and message.seq == before.seq
     trouble = "" if follows or repeated else "its sequence has a gap"
     births = dict(before.births)

@@ -14,7 +14,7 @@ _T = schema.device_account
 
 class DeviceAccount(NamedTuple):
     """An account; for services `mine` and `device` are empty, for bridges `mine` is and `device` is
-    the network."""
+    the network. Without a password (empty hash) it is used with a certificate only."""
 
     name: str
     mine: str
@@ -30,6 +30,13 @@ def put(connection: Connection, account: DeviceAccount) -> None:
     changed = connection.execute(update(_T).where(_T.c.name == account.name).values(values))
     if changed.rowcount == 0:
         connection.execute(insert(_T).values(values))
+
+
+def admit(connection: Connection, account: DeviceAccount) -> None:
+    """Make the account unless it is there; a revoked one comes back as given, so that its old password does not."""
+    found = connection.execute(select(_T.c.revoked_ns).where(_T.c.name == account.name)).one_or_none()
+    if found is None or found.revoked_ns is not None:
+        put(connection, account)
 
 
 def revoke(connection: Connection, name: str, now_ns: int) -> None:

@@ -60,22 +60,34 @@ def add_reasons(connection: Connection, changes: Mapping[ReasonKey, int]) -> Non
     _add(connection, schema.reason, ("count",), rows)
 
 
-def tally(columns: Columns, names: Mapping[int, Series]) -> Counter[HourKey]:
-    """How many readings are of which device and hour; `names` has the series of every number."""
-    found: Counter[HourKey] = Counter()
+def count_by_hour(columns: Columns, found: defaultdict[int, Counter[int]]) -> None:
+    """Add the readings of each series (by its number) to those of the hours (ns of their beginning) they are of."""
     times = columns.times
     if not times:
-        return found
+        return
     first, last = min(times) // HOUR_NS, max(times) // HOUR_NS
     if first == last:  # nearly always, and then counted without a step of ours for each
-        for series_id, number in Counter(columns.series).items():
-            series = names[series_id]
-            found[HourKey(series.mine, series.device, first * HOUR_NS)] += number
+        found[first * HOUR_NS].update(columns.series)
     else:
         for series_id, time_ns in zip(columns.series, times, strict=True):
+            found[time_ns - time_ns % HOUR_NS][series_id] += 1
+
+
+def by_device(found: Mapping[int, Counter[int]], names: Mapping[int, Series]) -> Counter[HourKey]:
+    """The same by device; `names` has the series of every number."""
+    counted: Counter[HourKey] = Counter()
+    for start_ns, numbers in found.items():
+        for series_id, number in numbers.items():
             series = names[series_id]
-            found[HourKey(series.mine, series.device, time_ns - time_ns % HOUR_NS)] += 1
-    return found
+            counted[HourKey(series.mine, series.device, start_ns)] += number
+    return counted
+
+
+def tally(columns: Columns, names: Mapping[int, Series]) -> Counter[HourKey]:
+    """How many readings are of which device and hour; `names` has the series of every number."""
+    found: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    count_by_hour(columns, found)
+    return by_device(found, names)
 
 
 def accounts(

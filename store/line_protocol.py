@@ -63,11 +63,19 @@ class LineEncoder:
         """
         # this runs for every reading
         lines = []
+        newest: dict[str, int] = {}
+        newest_of = newest.get
+        in_order = True
         for start, time_ns, value in zip(map(self._starts.__getitem__, series), times_ns, values, strict=True):
             if not isfinite(value) or not MIN_TIME_NS <= time_ns <= MAX_TIME_NS or not start:
                 return None
             lines.append(f"{start}{value!r} {time_ns}")
-        return lines if len(set(zip(series, times_ns, strict=True))) == len(lines) else None
+            if time_ns <= newest_of(start, 0):
+                in_order = False
+            newest[start] = time_ns
+        if in_order or len(set(zip(series, times_ns, strict=True))) == len(lines):
+            return lines
+        return None
 
     def encode(self, readings: Sequence[Reading]) -> tuple[list[Line], list[Rejected]]:
         """Lines in the order in which their first reading comes, and the readings that no line can carry.

@@ -18,9 +18,10 @@ from greenmine.core.errors import Corrupt
 from greenmine.core.reading import Reading, Series
 from greenmine.store import schema
 from greenmine.store.columns import unpack
+from greenmine.store.prepared import Prepared
 
 _T = schema.readings_outbox
-_PUSH = insert(_T)
+_PUSH = Prepared(insert(_T), ("check_store", "replayed", "readings", "blob"))
 _OLDEST = select(_T).order_by(_T.c.id).limit(1000)
 
 
@@ -66,8 +67,7 @@ def push(connection: Connection, readings: Sequence[Reading], check_store: bool,
 def push_packed(connection: Connection, packed: bytes, readings: int) -> None:
     """Queue readings that are packed already (`store.columns`), within the deciding transaction."""
     if readings:
-        values = {"check_store": False, "replayed": False, "readings": readings, "blob": packed}
-        connection.execute(_PUSH, values)
+        _PUSH(connection, [{"check_store": False, "replayed": False, "readings": readings, "blob": packed}])
 
 
 def peek(connection: Connection, most_readings: int, names: SeriesNames | None = None) -> list[Parcel]:

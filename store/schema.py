@@ -556,3 +556,16 @@ device_account = Table(
 )
 """MQTT accounts: `{mine}.{device}` for devices; for services mine and device are empty, for bridges mine is and
 device is the network."""
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("serial", String, primary_key=True),
+    Column("purpose", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    Column("not_before_ns", BigInteger, nullable=False),
+    Column("not_after_ns", BigInteger, nullable=False),
+    Column("revoked_ns", BigInteger),
+)
+"""What the home's own authority has signed, for devices and for brokers."""

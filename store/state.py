@@ -21,14 +21,17 @@ from greenmine.core import sqlite_library
 from greenmine.core.account import Account
 from greenmine.core.errors import StoreFull, StoreUnavailable, UserError
 from greenmine.store import schema
+from greenmine.store.prepared import Prepared
 
 _VERSION = "schema_version"
 JOURNAL_CLOCK = "journal_clock_ns"
 """Key in `meta`: the journal's clock (ns) as of the last commit."""
 # Every commit executes these: built once, they are compiled once.
-_SET_META = update(schema.meta).where(schema.meta.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
-_ADD_TO_ACCOUNT = update(schema.account).values(
-    {name: schema.account.c[name] + bindparam(f"b_{name}") for name in Account._fields}
+_SET_META = Prepared(
+    update(schema.meta).where(schema.meta.c.key == bindparam("b_key")).values(value=bindparam("b_value"))
+)
+_ADD_TO_ACCOUNT = Prepared(
+    update(schema.account).values({name: schema.account.c[name] + bindparam(f"b_{name}") for name in Account._fields})
 )
 
 
@@ -122,7 +125,7 @@ def add_to_account(connection: Connection, delta: Account) -> None:
         return
     if not delta.balanced:
         raise ValueError(f"an account change must balance: {delta}")
-    connection.execute(_ADD_TO_ACCOUNT, [{f"b_{name}": value for name, value in delta._asdict().items()}])
+    _ADD_TO_ACCOUNT(connection, [{f"b_{name}": value for name, value in delta._asdict().items()}])
 
 
 def get_meta(connection: Connection, key: str) -> str | None:
@@ -139,8 +142,8 @@ def set_meta(connection: Connection, key: str, value: str) -> None:
 
 def set_progress(connection: Connection, values: dict[str, str]) -> None:
     """Write settings that change with every commit, in one statement."""
-    changed = connection.execute(_SET_META, [{"b_key": key, "b_value": value} for key, value in values.items()])
-    if changed.rowcount != len(values):
+    changed = _SET_META(connection, [{"b_key": key, "b_value": value} for key, value in values.items()])
+    if changed != len(values):
         for key, value in values.items():
             set_meta(connection, key, value)
 

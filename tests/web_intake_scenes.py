@@ -12,6 +12,7 @@ from greenmine.core.gap import Gap, GapReason, Stream
 from greenmine.core.waiting import Network
 from greenmine.policy.model import Policy
 from greenmine.store.dead_letters import DeadLetterRow
+from greenmine.store.hours import ReasonKey
 
 MIN_NS = 60 * 1_000_000_000
 
@@ -84,6 +85,14 @@ def add_losses(intakes: Intakes, policy: Policy, now_ns: int) -> None:
                 "demo-pit.gw-1", word, "", detail, None, "demo-pit" if device_id else "", device_id, 90,
             )  # fmt: skip
             intakes.known_letters.append((row, b"{}"))
+
+    for device_id, kind, word, count in (
+        ("dust-road", "quarantined", "sentinel", 12), ("dust-s1", "flagged", "range", 3),
+        ("soil-p1", "flagged", "late", 40),
+        ("dust-n1", "flagged", "late", 2), ("water-out", "quarantined", "missing", 9),
+        ("dust-road", "refused", "ts_zone", 6),
+    ):  # fmt: skip
+        intakes.known_reasons[ReasonKey("demo-pit", device_id, kind, word)] = count
 
 
 def add_activity(intervals: list[ActivityInterval], now_ns: int) -> None:

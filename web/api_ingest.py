@@ -13,6 +13,7 @@ from greenmine.core.activity import ActivityInterval
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.errors import Refused
 from greenmine.core.gap import Gap
+from greenmine.ingest.reason_words import meaning_of
 from greenmine.store.hours import ReasonKey
 from greenmine.web.api import DeviceQuery, MinePath, MineQuery, TimeQuery, policy_of
 from greenmine.web.session import BackendDep
@@ -137,11 +138,17 @@ class ReasonOut(BaseModel):
     kind: str
     word: str
     count: int
+    meaning_zh: str
+    meaning_en: str
 
 
 def reasons_out(found: Mapping[ReasonKey, int]) -> list[ReasonOut]:
     """Reasons as the API and the command line give them."""
-    return [ReasonOut(**key._asdict(), count=count) for key, count in found.items()]
+    rows = []
+    for key, count in found.items():
+        zh, en = meaning_of(key.word)
+        rows.append(ReasonOut(**key._asdict(), count=count, meaning_zh=zh, meaning_en=en))
+    return rows
 
 
 @router.get("/account/hours", summary="The message account by device and hour, with what was expected")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from greenmine.core.account import HOUR_NS, Account, DeviceHour
@@ -10,6 +10,7 @@ from greenmine.dashboards.build import device_title
 from greenmine.dashboards.panel import Words
 from greenmine.policy.model import Policy
 from greenmine.store.dead_letters import DeadLetterRow
+from greenmine.store.hours import FLAGGED, QUARANTINED, ReasonKey
 
 SHOWN_HOURS = 24
 
@@ -56,6 +57,27 @@ class LetterGroup:
     count: int
     newest: DeadLetterRow
     replayable: bool
+
+
+@dataclass(frozen=True)
+class OddGroup:
+    """Readings of a mine that were `quarantined` or `flagged` (`kind`) for one reason, and of which devices."""
+
+    kind: str
+    word: str
+    count: int
+    devices: list[str]
+
+
+def odd_groups(found: Mapping[ReasonKey, int]) -> list[OddGroup]:
+    """By reason, quarantined before flagged, most first; refusals are shown by their dead letters."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for key, count in found.items():
+        if key.kind in (QUARANTINED, FLAGGED):
+            of_devices = counts.setdefault((key.kind, key.word), {})
+            of_devices[key.device] = of_devices.get(key.device, 0) + count
+    groups = [OddGroup(*what, sum(of.values()), sorted(filter(None, of))) for what, of in counts.items()]
+    return sorted(groups, key=lambda one: (one.kind != QUARANTINED, -one.count, one.word))
 
 
 def device_days(policy: Policy, hours: Iterable[DeviceHour], now_ns: int) -> list[DeviceDay]:

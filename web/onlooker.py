@@ -1,10 +1,11 @@
-"""Feeds the commissioning view, and only while somebody looks: raw messages cost the judging of every message a lot.
+"""Feeds the commissioning view, and only of mines at which somebody looks: raw messages cost the judging of each a lot.
 
 Weakened guarantee: what is remembered begins when somebody begins to look; what came before is known from the board.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,29 +17,35 @@ LOOK_S = 60.0
 
 
 class Onlooker:
-    """What was heard since somebody began to look. May be fed on one thread and asked on others."""
+    """What was heard of each mine since somebody began to look. May be fed on one thread and asked on others."""
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
-        self._log = CommissioningLog()
-        self._until_s = -1.0
+        self._lock = threading.Lock()
+        self._logs: dict[str, tuple[float, CommissioningLog]] = {}
 
     def wants(self) -> Wants:
-        """Raw messages, while somebody looks."""
-        return Wants(latest=False, messages=self._looking())
+        """Raw messages of the mines that somebody looks at."""
+        return Wants(latest=False, messages=frozenset((mine, "") for mine in self._looked_at()))
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """A `core.latest.ChangeListener`."""
-        if self._looking():
-            self._log.on_changes(changes)
+        logs = self._looked_at()
+        for change in changes:
+            if change.kind == "message" and change.what["mine"] in logs:
+                logs[change.what["mine"]].hear(change.what)
 
     def look(self, mine: str) -> dict[str, Heard]:
         """What was heard of a mine's devices, by device; listens for some time from now on."""
-        if not self._looking():
-            # Nobody listened meanwhile: what is remembered would look like the newest and is not.
-            self._log = CommissioningLog()
-        self._until_s = self._monotonic_s() + LOOK_S
-        return self._log.heard(mine)
+        # Where nobody listened meanwhile, what was remembered would look like the newest and is not.
+        log = self._looked_at().get(mine) or CommissioningLog()
+        with self._lock:
+            self._logs[mine] = (self._monotonic_s() + LOOK_S, log)
+        return log.heard(mine)
 
-    def _looking(self) -> bool:
-        return self._monotonic_s() < self._until_s
+    def _looked_at(self) -> dict[str, CommissioningLog]:
+        """The logs of the mines that somebody looks at; the others are let go."""
+        now_s = self._monotonic_s()
+        with self._lock:
+            self._logs = {mine: one for mine, one in self._logs.items() if now_s < one[0]}
+            return {mine: log for mine, (_, log) in self._logs.items()}

@@ -15,7 +15,7 @@ from greenmine.core.errors import Conflict, NotFound, Refused, StoreUnavailable
 from greenmine.core.identifier import is_identifier
 from greenmine.web.api import policy_of
 from greenmine.web.backend import Backend, DeadLettersAsked
-from greenmine.web.data_account import device_days, letter_groups
+from greenmine.web.data_account import device_days, letter_groups, odd_groups
 from greenmine.web.problem import KINDS, Problem, problem_of
 from greenmine.web.render import render, ui_of
 from greenmine.web.session import BackendDep, PageSession, acting_session, check_csrf, check_origin
@@ -96,6 +96,7 @@ def _page(
         ),
         "gaps": backend.intakes.gaps(mine, None, False, MOST_GAPS),
         "groups": letter_groups(of_mine, of_nobody),
+        "odd": odd_groups(backend.intakes.reasons(mine, None)),
         "capped": MOST_LETTERS if MOST_LETTERS in (len(of_mine), len(of_nobody)) else 0,
         "tally": tally,
         "several_mines": len(policies) > 1,

@@ -20,8 +20,10 @@ from greenmine.core.user import User
 from greenmine.dashboards.panel import Words
 from greenmine.ingest.commissioning_findings import Finding
 from greenmine.ingest.commissioning_words import finding_text
+from greenmine.ingest.reason_words import FLAGS, meaning_of
 from greenmine.ingest.refusal_advice import advice_for
 from greenmine.policy.model import Text
+from greenmine.store.hours import FLAGGED
 from greenmine.web import texts, wording
 from greenmine.web.assets import asset_path, plotly_path, plotly_style_ids
 from greenmine.web.language import Language, language_of
@@ -147,9 +149,17 @@ class Ui:
         """Why a reading was kept apart."""
         return texts.pick(wording.QUARANTINES, self.language, word)
 
-    def advice(self, word: str) -> str:
-        """What to do about a refusal."""
-        return advice_for(word)[0 if self.language == "zh" else 1]
+    def advice(self, word: str, kind: str = "") -> str:
+        """What to do about a refusal, a quarantine or (`kind` flagged) a flag."""
+        advice = FLAGS[word][1] if kind == FLAGGED and word in FLAGS else advice_for(word)
+        return advice[0 if self.language == "zh" else 1]
+
+    def meaning(self, word: str, kind: str = "") -> str:
+        """What a reason of a refusal, a quarantine or (`kind` flagged) a flag means, as a sentence."""
+        zh, en = FLAGS[word][0] if kind == FLAGGED and word in FLAGS else meaning_of(word)
+        if not en:
+            return ""
+        return f"{zh}。" if self.language == "zh" else f"{en[0].upper()}{en[1:]}. "
 
     def reason(self, alert: Alert, step: Transition) -> str:
         """Why a transition happened."""

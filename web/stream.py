@@ -51,9 +51,10 @@ router = APIRouter()
 class Feed:
     """What waits for one client. Used on the event loop only."""
 
-    def __init__(self, mine: str | None, raw: bool) -> None:
+    def __init__(self, mine: str | None, raw: bool, device: str | None = None) -> None:
         self.mine = mine
         self.raw = raw
+        self.device = device
         self._latest: dict[Series, Latest] = {}
         self._events: deque[Change] = deque()
         self._overflowed = False
@@ -137,7 +138,7 @@ class LiveHub:
     def wants(self) -> Wants:
         """What the feeds that are attached have a use for; asked on the pipeline's thread before each commit."""
         feeds = list(self._feeds)
-        return Wants(latest=bool(feeds), messages=any(feed.raw for feed in feeds))
+        return Wants(bool(feeds), frozenset((feed.mine or "", feed.device or "") for feed in feeds if feed.raw))
 
     def attach(self, feed: Feed) -> None:
         """Let a feed have every change from now on."""
@@ -218,13 +219,15 @@ async def stream(
     session: Annotated[Session, Depends(watcher)],
     mine: Annotated[str | None, Query(pattern=IDENTIFIER_PATTERN)] = None,
     raw: bool = False,
+    device: Annotated[str | None, Query(pattern=IDENTIFIER_PATTERN)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Events `hello` and `heartbeat` `{"now", "versions": {mine: version}}`, `latest` (an array of newest values),
-    `alert`, `transition`, `policy`, with `raw=1` also `message`, and `resync` after events were dropped: read the
-    state again. Begin by reading the state after `hello`; nothing that happens later is missed."""
+    `alert`, `transition`, `policy`, with `raw=1` also `message` (with `device`, of what that device or its gateway
+    sends, and perhaps of others that somebody else looks at), and `resync` after events were dropped: read the state
+    again. Begin by reading the state after `hello`; nothing that happens later is missed."""
     hub: LiveHub = request.app.state.hub
     backend: Backend = request.app.state.backend
-    feed = Feed(mine, raw)
+    feed = Feed(mine, raw, device)
     hub.attach(feed)
     try:
         yield _event("hello", await _beat(hub, backend), retry=RETRY_MS)

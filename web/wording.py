@@ -7,6 +7,7 @@ from greenmine.core.alert import Alert, Condition, Handling, Reason, Transition
 from greenmine.core.gap import GapReason
 from greenmine.core.metric import METRICS
 from greenmine.core.principal import Principal, PrincipalKind
+from greenmine.core.quality import Quarantine
 from greenmine.dashboards.shown import limit_text, number_text, shown_digits, shown_unit, shown_value, unit_symbol
 from greenmine.web.texts import pick
 
@@ -60,13 +61,12 @@ FLAGS: dict[str, tuple[str, str]] = {
     "conflict": ("数值冲突", "conflicting values"),
 }
 QUARANTINES: dict[str, tuple[str, str]] = {
-    "unregistered": ("未登记", "not registered"),
-    "clock_ahead": ("时间超前", "time ahead"),
-    "clock_unset": ("时钟未设置", "clock never set"),
-    "missing": ("缺值", "no value"),
-    "sentinel": ("仪器故障码", "the instrument's fault code"),
-    "unit_doubt": ("单位存疑", "unit in doubt"),
-    "invalid": ("发送方标为无效", "invalid by the sender"),
+    Quarantine.UNREGISTERED: ("未登记", "not registered"),
+    Quarantine.CLOCK_AHEAD: ("时间超前", "time ahead"),
+    Quarantine.CLOCK_UNSET: ("时钟未设置", "clock never set"),
+    Quarantine.MISSING: ("缺值", "no value"),
+    Quarantine.SENTINEL: ("仪器故障码", "the instrument's fault code"),
+    Quarantine.UNIT_DOUBT: ("单位存疑", "unit in doubt"),
 }
 ACTIVITIES: dict[str, tuple[str, str]] = {
     ActivityKind.BLAST: ("爆破", "blast"),

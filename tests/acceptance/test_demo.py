@@ -106,6 +106,12 @@ def test_the_headless_demo_shows_the_whole_way_of_an_alarm(tmp_path: Path) -> No
     assert [step["principal"] for step in history][:1] == [f"rule:{whole[0]['mine']}/{whole[0]['rule']}"]
     assert {"person:demo-supervisor"} <= {step["principal"] for step in history}
     assert whole[0]["id"] in (home / NOTICES_FILE).read_text(encoding="utf-8")
+    reasons = {(row["kind"], row["word"]) for row in ask("ingest", "reasons", "--home", home)}
+    assert {("quarantined", "sentinel"), ("refused", "unknown_address")} <= reasons
+    assert [row["network"] for row in ask("devices", "waiting", "list", "--home", home)] == ["dev_eui"]
+    did = ask("ingest", "activity", "--mine", "shifan-1", "--home", home)
+    assert {"haul", "watering"} <= {row["kind"] for row in did}
+    assert [row["ended_by"] for row in did if row["kind"] == "haul"][:1] == ["end"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -465,8 +465,20 @@ def test_the_names_of_amqtt_that_the_broker_is_built_on() -> None:
     }.items():
         for name in names:
             assert hasattr(owner, name), name
+    assert "ssl_object = writer.get_ssl_info()" in inspect.getsource(BrokerProtocolHandler.init_from_connect)
+    made = ["self", "listener_name", "listener_type", "address", "port", "ssl_context"]
+    assert list(inspect.signature(amqtt.broker.Broker._create_server_instance).parameters) == made
     session = Session()
-    for name in ("username", "password", "client_id", "remote_address", "will_flag", "keep_alive", "transitions"):
+    for name in (
+        "ssl_object",
+        "username",
+        "password",
+        "client_id",
+        "remote_address",
+        "will_flag",
+        "keep_alive",
+        "transitions",
+    ):
         assert hasattr(session, name), name
     assert hasattr(session.transitions, "is_connected")
     assert hasattr(session.transitions, "disconnect")

@@ -90,7 +90,9 @@ def test_a_probe_that_nobody_registered_waits() -> None:
         stranger = "00000000000000ff"
         s.batch(arrived(chirpstack_topic("a1", stranger), chirpstack_uplink(stranger, s.now_ns, fields={"SM20": 0.2})))
         assert stored(s) == []
-        assert [row["word"] for row in s.rows("dead_letter")] == ["unknown_address"]
+        assert [(row["word"], row["field"]) for row in s.rows("dead_letter")] == [
+            ("unknown_address", "deviceInfo.devEui")
+        ]
         (waiting,) = s.rows("waiting_device")
         assert (waiting["network"], waiting["address"]) == ("dev_eui", stranger)
         assert "SM20" in waiting["values"]
@@ -148,6 +150,16 @@ def test_senml_of_another_device_is_refused_and_its_own_is_stored() -> None:
         s.batch(message(other, kind="up/senml"))
         assert [row["word"] for row in s.rows("dead_letter")] == ["senml_scope"]
         assert all(one[0] == "dust-1" for one in stored(s))
+
+
+def test_a_pack_that_contradicts_itself_keeps_its_first_value() -> None:
+    """senml-37."""
+    with SPARE.state() as state:
+        s = Scene(state).begin(BOTH)
+        t = s.now_ns // NS
+        s.batch(message(b'[{"bt":%d,"n":"pm10","v":1},{"n":"pm10","v":2},{"n":"pm10","v":1}]' % t, kind="up/senml"))
+        assert stored(s) == [("dust-1", "pm10", "", 1.0)]
+        assert (s.account.conflict, s.account.duplicate) == (1, 1)
 
 
 class TestSparkplug:
@@ -232,6 +244,49 @@ class TestSparkplug:
             s.say(500.0)
             s.batch(arrived(*session.node_death()))
             assert s.the_alert().condition is Condition.FIRING
+
+    def test_lost_messages_are_a_gap_that_historical_values_fill(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            self.say(s, session, 72.0)
+            lost_ns = s.now_ns + 4 * NS
+            session.skip(2)
+            self.say(s, session, 75.0)
+            assert [one["kind"] for one in s.rows("downlink")] == ["rebirth"]
+            s.tick(35)
+            (gap,) = s.rows("gap")
+            assert (gap["device"], gap["stream"]) == ("pump-1", "edge:mine-a/gw01")
+            assert (gap["first_seq"], gap["last_seq"], gap["reason"]) == (3, 4, "open")
+            assert gap["found_ns"] - gap["opened_ns"] < 60 * NS
+            # What is true now, as asked for, brings nothing back.
+            s.batch(arrived(*session.node_birth({}, s.now_ns)))
+            s.batch(arrived(*session.device_birth("pump", {"Flow": 75.0}, s.now_ns)))
+            old = arrived(*session.data("pump", {"Flow": 1.0}, lost_ns - 60 * NS, historical=True))
+            kept = arrived(*session.data("pump", {"Flow": 73.0}, lost_ns, historical=True))
+            s.batch(old, kept, kept)
+            assert [(one["reason"], one["filled"]) for one in s.rows("gap")] == [("open", 1)]
+            s.restart()
+            s.batch(arrived(*session.data("pump", {"Flow": 74.0}, lost_ns + NS, historical=True)))
+            assert [(one["reason"], one["filled"]) for one in s.rows("gap")] == [("filled", 2)]
+            with SPARE.state() as again:
+                Pipeline(s.reader, again).run_available()
+                assert everything(again) == everything(s.state)
+
+    def test_a_gap_at_the_turn_of_the_numbers_and_one_after_a_new_birth(self) -> None:
+        with SPARE.state() as state:
+            s = Scene(state).begin(BOTH)
+            session = self.born(s)
+            session.skip(253)
+            s.batch(arrived(*session.node_birth({}, s.now_ns)))
+            for step in range(260):
+                s.wait(1)
+                if step == 256:
+                    session.skip()
+                s.batch(arrived(*session.device_birth("pump", {"Flow": 36.0 + step}, s.now_ns)))
+            s.tick(40)
+            (gap,) = s.rows("gap")
+            assert (gap["first_seq"], gap["last_seq"], gap["first_seq"] % 256) == (257, 257, 1)
 
     def test_devices_that_a_gateway_invents_cost_no_memory(self) -> None:
         with SPARE.state() as state:

@@ -13,7 +13,9 @@ from greenmine.core.act import ActKind
 from greenmine.core.errors import ConfigError
 from greenmine.core.quality import flag_names
 from greenmine.ingest.hj212_frame import build_frame, crc16
+from greenmine.ingest.hj212_history import span_of
 from greenmine.ingest.hj212_packets import MAX_AGE_NS, MOST_OF_A_STATION
+from greenmine.ingest.hj212_requests import stamp_of
 from greenmine.ingest.hj212_sm4 import encrypt_cp
 from greenmine.ingest.record import Record, RecordFlag, RecordKind
 from greenmine.pipeline.pipeline import Pipeline
@@ -129,6 +131,34 @@ def test_a_value_that_can_only_be_in_another_unit_is_kept_apart() -> None:
             ["range"], ["range", "invalid"], ["range", "negative", "invalid"],
         ]  # fmt: skip
         assert balances(here.account)
+
+
+@pytest.mark.parametrize(("cn", "period_s"), [("2051", 60), ("2061", 3600)])
+def test_periods_that_never_came_are_asked_for_and_what_the_station_sends_again_fills_them(
+    cn: str, period_s: int
+) -> None:
+    metrics = {"pm10": {"unit": "ug/m3", "interval": f"{period_s}s", "stat": "avg", "period": f"{period_s}s"}}
+
+    def sent(period: int, resent: bool = False) -> Record:
+        at = stamp_of(START_NS + period * period_s * NS)
+        return tcp(frame(f"a34002-Avg={80 + period}", cn, at=at, head="Flag=5;RF=1" if resent else "Flag=5"))
+
+    with scene(mine(station(metrics=metrics))) as here:
+        for period, after in ((0, 1), (1, 1), (4, 3)):
+            here.wait(after * period_s).batch(sent(period))
+        here.tick(31)
+        (gap,) = here.rows("gap")
+        assert (gap["device"], gap["stream"], gap["reason"]) == ("logger", f"period-{period_s}", "open")
+        (asked,) = here.rows("downlink")
+        assert (asked["kind"], asked["target"]) == ("history", f"hj212:{MN}")
+        span = span_of(asked["payload"])
+        assert span == (cn, START_NS + 2 * period_s * NS, START_NS + 3 * period_s * NS)
+        here.batch(sent(2, resent=True)).restart()
+        assert here.rows("gap")[0]["reason"] == "open"
+        here.batch(sent(3, resent=True))
+        (gap,) = here.rows("gap")
+        assert (gap["reason"], gap["filled"]) == ("filled", 2)
+        assert [value for *_, value, _ in stored(here)] == [80.0, 81.0, 84.0, 82.0, 83.0]
 
 
 def test_a_gateway_speaks_for_the_stations_behind_it_and_for_no_other() -> None:

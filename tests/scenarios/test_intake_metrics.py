@@ -48,6 +48,27 @@ def test_metrics_carry_the_account_of_the_last_hour_and_every_reason() -> None:
         assert found["greenmine_dead_letters_dropped_total",] == 0
 
 
+def test_names_that_strangers_invent_make_no_series_of_metrics() -> None:
+    with scene(policy([DUSTY])) as on:
+        on.say(1, 2)
+        for number in range(40):
+            sent = entry(on.wait(1).now_ns, {"pm10": 1.0})
+            on.batch(
+                message(sent, f"stranger-{number}"),
+                message(sent, f"s-{number}", f"mine-{number}"),
+                message({**sent, "values": {f"x{number}": 1}}),
+                message(sent, f"bad topic {number}"),
+            )
+        on.tick(3600)
+        found = samples(on)
+        senders = {key[1:3] for key in found if key[0] == "greenmine_device_hour_readings"}
+        assert senders == {("dust-1", MINE), ("", MINE), ("", "")}
+        words = {key[1:] for key in found if key[0] == "greenmine_reasons_total"}
+        assert words == {
+            ("quarantined", "unregistered"), ("refused", "unknown_field"), ("refused", "device_id_charset"),
+        }  # fmt: skip
+
+
 def test_nothing_is_said_of_hours_before_the_first_is_over() -> None:
     with scene() as on:
         assert not [key for key in samples(on) if key[0] == "greenmine_device_hour_readings"]

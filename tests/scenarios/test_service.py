@@ -122,7 +122,7 @@ def test_an_installer_looks_and_only_then_is_listened_to_raw_messages(home: Path
     with running(home, policies, settings_of()) as service, publisher_of(service) as publisher:
         send(publisher, 40.0, 50)
         assert service.drain(WAIT_S)
-        assert not service.pipeline.judge.intake.show_messages
+        assert not service.pipeline.judge.intake.shown
         api = log_in(service)
         path = f"/mines/{MINE}/commissioning?lang=en"
         first = api.page(path)
@@ -130,7 +130,7 @@ def test_an_installer_looks_and_only_then_is_listened_to_raw_messages(home: Path
         assert "Nothing has ever come from it" in first, "of dust-2"
         send(publisher, 0.041, 30)
         assert service.drain(WAIT_S)
-        assert service.pipeline.judge.intake.show_messages
+        assert service.pipeline.judge.intake.shown == {(MINE, "")}
         second = until(lambda: '<pre class="raw"' in (html := api.page(path)) and html)
         assert "0.041" in second.split('<pre class="raw"', 1)[1]
         assert "the numbers look like mg/m3" in second

@@ -184,9 +184,12 @@ PROMISED = {
     "simulate run": "--broker --speed --json",
     "simulate list": "--json",
     "simulate load": "--rate --sensors --for --json",
-    "devices provision": "--home --json",
+    "devices provision": "--certificate --csr --out --days --home --json",
     "devices list": "--home --json",
-    "devices revoke": "--home --json",
+    "devices revoke": "--serial --home --json",
+    "devices ca init": "--home --json",
+    "devices ca show": "--pem --home --json",
+    "devices ca server": "--host --out --days --home --json",
     "users add": "--home --json",
     "users list": "--home --json",
     "users reset": "--home --json",
@@ -441,7 +444,12 @@ def test_what_came_of_what_was_sent_is_accounted_for(filled: Path) -> None:
     reasons = gm("ingest", "reasons", "--json", "--home", filled).json
     assert [one["count"] for one in reasons if one["kind"] == "refused"] == [1]
     assert gm("gaps", "list", "--json", "--home", filled).json == []
-    for command in (["ingest", "account"], ["ingest", "reasons"], ["gaps", "list"]):
+    for command in (
+        ["ingest", "account"],
+        ["ingest", "reasons"],
+        ["gaps", "list"],
+        ["ingest", "activity", "--mine", "m"],
+    ):
         assert gm(*command, "--home", filled).code == 0
     assert gm("ingest", "account", "--from", "yesterday", "--home", filled).code == BAD_INPUT
     assert gm("ingest", "account", "--from", "2020-01-01T00:00:00Z", "--home", filled).code == BAD_INPUT

@@ -75,7 +75,7 @@ def only(payload: bytes, minute_s: int = 60) -> Item:
 
 def test_a_real_time_frame() -> None:
     assert only(frame(at("a34002-Rtd=88.4,a34002-Flag=N"))) == Item(
-        MN, "pm10", "", "inst", 0, 1_775_001_600_000_000_000, 88.4, None, 0
+        MN, "pm10", "", "inst", 0, 1_775_001_600_000_000_000, 88.4, None, 0, place="a34002-Rtd"
     )
     assert to_rfc3339(only(frame(at("a34002-Rtd=1"))).time_ns) == "2026-04-01T00:00:00Z"
 

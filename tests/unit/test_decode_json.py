@@ -64,8 +64,10 @@ def test_the_example_of_the_contract() -> None:
     time_ns = 1_795_305_600 * 10**9
     assert decoded == Decoded(
         [
-            Item(None, "pm10", "", "inst", 0, time_ns, 81.3, None, 0, 1042, "a1"),
-            Item(None, "soil_moisture", "d20", "inst", 0, time_ns, 18.4, None, 0, 1042, "a1"),
+            Item(None, "pm10", "", "inst", 0, time_ns, 81.3, None, 0, 1042, "a1", "values.pm10"),
+            Item(
+                None, "soil_moisture", "d20", "inst", 0, time_ns, 18.4, None, 0, 1042, "a1", "values.soil_moisture@d20"
+            ),
         ],
         [],
     )
@@ -73,7 +75,7 @@ def test_the_example_of_the_contract() -> None:
 
 def test_a_statistic_of_a_device_behind_a_gateway_in_its_own_unit() -> None:
     item = only(payload(rest=', "stat": "avg", "period_s": 3600, "device": "dust-2", "unit": "mg/m3"'))
-    assert item == Item("dust-2", "pm10", "", "avg", 3600, TIME_NS, 81.3, "mg/m3", 0)
+    assert item == Item("dust-2", "pm10", "", "avg", 3600, TIME_NS, 81.3, "mg/m3", 0, place="values.pm10")
 
 
 @pytest.mark.parametrize(("letter", "quality"), HJ212_LETTERS.items())
@@ -361,8 +363,8 @@ def test_a_mutated_object_costs_none_of_its_neighbours(good: dict[str, Any], dat
     decoded = checked(json.dumps([good, mutated, good]).encode())
     assert isinstance(decoded, Decoded)
     count = len(alone.items)
-    assert decoded.items[:count] == alone.items
-    assert decoded.items[-count:] == alone.items
+    for index, items in ((0, decoded.items[:count]), (2, decoded.items[-count:])):
+        assert items == [item._replace(place=f"[{index}].{item.place}") for item in alone.items]
 
 
 @given(OBJECTS, st.data())

@@ -19,6 +19,7 @@ COMPOSE: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "docker-compo
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 MOSQUITTO = (ROOT / "deploy" / "mosquitto" / "mosquitto.conf").read_text(encoding="utf-8")
+CERTIFICATES = (ROOT / "deploy" / "mosquitto" / "certificates.conf").read_text(encoding="utf-8")
 MADE_SECRETS = {
     *("grafana-password", "influxdb-password", "influxdb-token", "mqtt-ingest"),
     *("mqtt-ca.crt", "mqtt-ca.key", "mqtt-server.crt", "mqtt-server.key"),
@@ -59,7 +60,7 @@ def test_an_image_is_pinned_to_a_minor_version(name: str) -> None:
 
 def test_only_mqtt_over_tls_is_open_to_the_network() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert [port for port in published if not port.startswith("127.0.0.1:")] == ["8883:8883"]
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == ["8883:8883", "8884:8884"]
 
 
 @every_service
@@ -106,6 +107,7 @@ def test_influxdb_and_grafana_have_no_default_password() -> None:
         "deploy/greenmine.yaml",
         "deploy/greenmine.service",
         "deploy/make_secrets.py",
+        "deploy/mosquitto/certificates.conf",
         "deploy/mosquitto/mosquitto.conf",
         "deploy/mosquitto/entrypoint.sh",
     ],
@@ -162,7 +164,7 @@ def test_greenmines_settings_fit_the_containers_around_it() -> None:
 
 def test_mosquitto_gets_the_files_that_its_configuration_names() -> None:
     service = SERVICES["mosquitto"]
-    named = re.findall(r"(?m)^\w+ (/\S+)$", MOSQUITTO)
+    named = re.findall(r"(?m)^\w+ (/\S+)$", MOSQUITTO + CERTIFICATES)
     assert {Path(path).name for path in named if path.startswith("/run/secrets/")} <= set(service["secrets"])
     assert "mosquitto-data:/mosquitto/data" in service["volumes"]
     assert "/mosquitto/data/" in named
@@ -182,6 +184,21 @@ def test_mosquitto_gets_the_files_that_its_configuration_names() -> None:
 )
 def test_mosquittos_configuration_says(line: str) -> None:
     assert line in MOSQUITTO.splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "listener 8884",
+        "require_certificate true",
+        "use_identity_as_username true",
+        "use_username_as_clientid true",
+        "crlfile /mosquitto/run/device-crl.pem",
+        "tls_version tlsv1.2",
+    ],
+)
+def test_the_listener_for_certificates_says(line: str) -> None:
+    assert line in CERTIFICATES.splitlines()
 
 
 def test_every_listener_takes_the_user_name_for_client_id_and_the_queue_is_as_reckoned() -> None:

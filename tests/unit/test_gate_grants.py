@@ -302,3 +302,35 @@ def test_the_files_are_replaced_whole_and_private(tmp_path: Path) -> None:
     assert "m1.d2" not in passwords.read_text() + acl.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"passwords", "acl"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+# --- accounts with certificates --------------------------------------------------------------------------------------
+
+
+def test_an_account_without_a_password_is_entered_by_certificate_only(tmp_path: Path) -> None:
+    account = Account("m1.d1", "m1", "d1", "", frozenset({"5a"}))
+    gate = Gate([account])
+    for password in (None, "", "x"):
+        assert not gate.admits("m1.d1", password, "m1.d1")
+    assert gate.admits_certificate("m1.d1", "5a", None, "m1.d1")
+    assert not gate.admits_certificate("m1.d1", "5b", None, "m1.d1")
+    assert not gate.admits_certificate("", "5a", None, "")
+    passwords, acl = write_mosquitto_files(tmp_path, [account])
+    assert passwords.read_text() == ""
+    assert "user m1.d1\n" in acl.read_text()
+
+
+def test_what_brokers_trust_is_written_for_the_owner_and_only_when_it_changes(tmp_path: Path) -> None:
+    write_mosquitto_files(tmp_path, [])
+    assert not (tmp_path / "ca.crt").exists()
+    write_mosquitto_files(tmp_path, [], (b"authority", b"list"))
+    paths = [tmp_path / "ca.crt", tmp_path / "crl.pem"]
+    assert [(path.read_bytes(), path.stat().st_mode & 0o777) for path in paths] == [
+        (b"authority", 0o600),
+        (b"list", 0o600),
+    ]
+    before = [path.stat().st_ino for path in paths]
+    write_mosquitto_files(tmp_path, [], (b"authority", b"list"))
+    assert [path.stat().st_ino for path in paths] == before, "mosquitto would be started anew for nothing"
+    write_mosquitto_files(tmp_path, [], (b"authority", b"another list"))
+    assert paths[1].read_bytes() == b"another list"

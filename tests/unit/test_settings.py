@@ -65,6 +65,33 @@ def test_paths_are_relative_to_the_file(write: Write) -> None:
     assert (settings.mqtt.ca_file, settings.mqtt.accounts_dir) == (base / "ca.pem", base / "accounts")
 
 
+def test_paths_of_tls_are_relative_to_the_file_too(write: Write) -> None:
+    path = write("mqtt: {cert_file: a.crt, key_file: a.key, tls: {cert_file: b.crt, key_file: /b.key, port: 8883}}\n")
+    mqtt, base = load_settings(path).mqtt, path.parent
+    assert (mqtt.cert_file, mqtt.key_file) == (base / "a.crt", base / "a.key")
+    assert mqtt.tls is not None
+    assert (mqtt.tls.cert_file, mqtt.tls.key_file) == (base / "b.crt", Path("/b.key"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mqtt: {tls: {cert_file: a.crt}}", "cert_file and key_file go together"),
+        ("mqtt: {mode: external, url: 'mqtts://b:8883', tls: {}}", "tls is of the embedded broker"),
+        ("mqtt: {tls: {client_certificates: perhaps}}", "mqtt.tls.client_certificates"),
+        ("mqtt: {tls: yes}", "mqtt.tls"),
+    ],
+)
+def test_tls_that_cannot_be_is_refused(write: Write, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_settings(write(text + "\n"))
+
+
+def test_tls_is_off_unless_it_is_asked_for(write: Write) -> None:
+    assert load_settings(write("mqtt: {port: 1883}\n")).mqtt.tls is None
+    assert load_settings(write("mqtt: {tls: {}}\n")).mqtt.tls is not None
+
+
 def test_a_tilde_is_the_users_folder(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "li"))
     path = write("home: ~/mine\npolicies: ['~/policies']\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,10 @@ class FakeWriter:
         self.full = False
         self.backlog = 0
 
-    def offer(self, submission: Submission) -> bool:
-        if not self.full:
+    def offer_all(self, submissions: Sequence[Submission]) -> int:
+        for submission in () if self.full else submissions:
             self.offered.put(submission)
-        return not self.full
+        return 0 if self.full else len(submissions)
 
     def next(self) -> Submission:
         return self.offered.get(timeout=WAIT_S)

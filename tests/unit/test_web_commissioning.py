@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from greenmine.core.latest import Change, Wants
+from greenmine.core.latest import NO_MESSAGES, Change, Wants
 from greenmine.core.waiting import Network
 from greenmine.web.onlooker import LOOK_S, Onlooker
 from tests.web_fakes import NOW_NS, RunningSite, make_world, running, say_all
@@ -123,10 +123,10 @@ def test_raw_messages_are_wanted_only_while_somebody_looks() -> None:
         "refused": [],
     })  # fmt: skip
     onlooker.on_changes([told])
-    assert onlooker.wants() == Wants(latest=False, messages=False)
+    assert onlooker.wants() == Wants(latest=False, messages=NO_MESSAGES)
     assert onlooker.look("m") == {}
-    assert onlooker.wants() == Wants(latest=False, messages=True)
-    onlooker.on_changes([told])
+    assert onlooker.wants() == Wants(latest=False, messages=frozenset({("m", "")}))
+    onlooker.on_changes([told, Change("message", {**told.what, "mine": "other"})])
     now_s[0] += LOOK_S - 1
     assert set(onlooker.look("m")) == {"d"}, "and a look makes it go on"
     now_s[0] += LOOK_S - 1
@@ -134,4 +134,6 @@ def test_raw_messages_are_wanted_only_while_somebody_looks() -> None:
     now_s[0] += 2
     assert not onlooker.wants().messages
     onlooker.on_changes([told])
+    assert onlooker.look("other") == {}, "of a mine that nobody looked at"
+    assert onlooker.wants().messages == {("other", "")}
     assert onlooker.look("m") == {}, "what nobody listened to since is not taken for the newest"

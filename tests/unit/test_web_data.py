@@ -93,6 +93,12 @@ def test_the_page_shows_losses_gaps_and_letters(officer: httpx.Client) -> None:
     assert "Give the time in RFC 3339" in html
     assert html.count("/data/replay") == 3, "what the store refused is no message to read again"
     assert 'id="of-one"' not in html
+    odd = html.split('id="odd"', 1)[1].split("</section>", 1)[0]
+    assert odd.index("sentinel") < odd.index("missing") < odd.index("late") < odd.index("range")
+    assert "ts_zone" not in odd, "what was refused is shown by its letters"
+    assert "A number by which this sensor says that it has no value." in odd
+    assert "dust-n1, soil-p1" in odd
+    assert ">42<" in odd
 
 
 def test_one_device_hour_by_hour(officer: httpx.Client) -> None:

@@ -1,5 +1,7 @@
 """The readings outbox: one blob a commit, written with the decision, removed when the store has confirmed it.
 
+It is emptied from both ends: the newest first, so that a backlog delays nothing of now, and the oldest beside it.
+
 Readings older than the index of identities wait as parcels that ask the store first. What the store answered is
 written down (`decided`) before anything of them is written there, so that a crash between the two cannot make a reading
 that was just stored look like its own duplicate.
@@ -10,9 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from greenmine.core.errors import Corrupt
 from greenmine.core.reading import Reading, Series
@@ -22,7 +24,9 @@ from greenmine.store.prepared import Prepared
 
 _T = schema.readings_outbox
 _PUSH = Prepared(insert(_T), ("check_store", "replayed", "readings", "blob"))
-_OLDEST = select(_T).order_by(_T.c.id).limit(1000)
+_PARCELS = 1000
+_OLDEST = select(_T).order_by(_T.c.id).limit(_PARCELS)
+_NEWEST = select(_T).where(_T.c.id > bindparam("b_after"), ~_T.c.check_store).order_by(_T.c.id.desc()).limit(_PARCELS)
 
 
 @dataclass(slots=True)
@@ -73,17 +77,22 @@ def push_packed(connection: Connection, packed: bytes, readings: int) -> None:
 def peek(connection: Connection, most_readings: int, names: SeriesNames | None = None) -> list[Parcel]:
     """The oldest parcels, about `most_readings` readings in all (at least one parcel if there is any). `names` is kept
     from call to call, so that a series is looked up once."""
-    parcels: list[Parcel] = []
-    total = 0
     names = SeriesNames() if names is None else names
-    for row in connection.execute(_OLDEST):
-        if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
-            break
-        found = _unpacked(row.blob, names, connection)
-        plain, readings = (found, None) if isinstance(found, Plain) else (None, found)
-        parcels.append(Parcel(row.id, row.check_store, row.replayed, row.readings, plain, readings))
-        total += row.readings
-    return parcels
+    return _up_to(connection.execute(_OLDEST), most_readings, names, connection)
+
+
+def peek_newest(
+    connection: Connection, after: int, most_readings: int, names: SeriesNames | None = None
+) -> list[Parcel]:
+    """The newest parcels above the number `after`, in the order of their numbers, as `peek`; without those that ask the
+    store first. They may be written before all others: no reading is in two of them. What asks may not: it would not
+    find what it repeats while that waits before it."""
+    newest = connection.execute(select(func.coalesce(func.max(_T.c.id), 0))).scalar_one()
+    if newest <= after:
+        return []
+    names = SeriesNames() if names is None else names
+    rows = connection.execute(_NEWEST, {"b_after": max(after, newest - _PARCELS)})
+    return _up_to(rows, most_readings, names, connection)[::-1]
 
 
 def decided(connection: Connection, parcel: Parcel, new: Sequence[Reading]) -> None:
@@ -160,6 +169,20 @@ def readings_of(blob: bytes, names: SeriesNames, connection: Connection) -> list
     """Readings of a parcel as objects."""
     found = _unpacked(blob, names, connection)
     return list(map(Reading, *found)) if isinstance(found, Plain) else found
+
+
+def _up_to(rows: Iterable[Row[Any]], most_readings: int, names: SeriesNames, connection: Connection) -> list[Parcel]:
+    """The first of these rows, as parcels that are written together."""
+    parcels: list[Parcel] = []
+    total = 0
+    for row in rows:
+        if parcels and (total + row.readings > most_readings or row.check_store != parcels[0].check_store):
+            break
+        found = _unpacked(row.blob, names, connection)
+        plain, readings = (found, None) if isinstance(found, Plain) else (None, found)
+        parcels.append(Parcel(row.id, row.check_store, row.replayed, row.readings, plain, readings))
+        total += row.readings
+    return parcels
 
 
 def _unpacked(blob: bytes, names: SeriesNames, connection: Connection) -> Plain | list[Reading]:

@@ -22,8 +22,11 @@ from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, get_me
 
 log = structlog.get_logger(__name__)
 MOST_READINGS = 10_000
-FIRST_WAIT_S = 0.5
+MOST_LIVE = 5_000
+"""Readings of now that are written before each portion of a backlog."""
+FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 30.0
+LONGEST_WISH_S = 300.0
 STORE_REJECTED = DeadReason.STORE_REJECTED.value
 LONGEST_GAP_NS = 7 * 86_400 * 1_000_000_000
 """Old readings of a series further apart are asked for separately, so that two of them do not fetch years between."""
@@ -40,9 +43,9 @@ class StoreWriter:
         prepare: Callable[[], object] | None = None,
         flush_s: float = 0.0,
     ) -> None:
-        """`prepare` is called at the start and after each trouble, before anything is written: a store that comes back
-        empty has to be given its buckets again. `flush_s` is how long the outbox gathers readings between two writes:
-        a write of one commit's few readings costs the store and us as much as one of a second's."""
+        """`prepare` is called before anything is written, and again after each trouble that waiting does not mend: a
+        store that comes back empty has to be given its buckets again. `flush_s` is how long the outbox gathers readings
+        between two writes: a write of one commit's few readings costs the store and us as much as one of a second's."""
         self._flush_s = flush_s
         self._state = state
         self._store = store
@@ -82,7 +85,8 @@ class StoreWriter:
             self._thread.join()
 
     def run_available(self) -> int:
-        """Write what the outbox holds now; returns the number of readings that left it.
+        """Write what the outbox holds now; returns the number of readings that left it. Where that is more than one
+        portion, the newest go before each portion of the others.
 
         Raises:
             StoreUnavailable: the store takes nothing now; the outbox keeps the rest.
@@ -93,8 +97,11 @@ class StoreWriter:
         while not self._stopping.is_set():
             with self._state.reading() as connection:
                 parcels = outbox.peek(connection, MOST_READINGS, self._names)
-            if not parcels or parcels[0].id > last:
-                break
+                if not parcels or parcels[0].id > last:
+                    break
+                live = outbox.peek_newest(connection, parcels[-1].id, MOST_LIVE, self._names)
+            if live:
+                total += self._deliver(live)
             total += self._ask(parcels) if parcels[0].check_store else self._deliver(parcels)
         return total
 
@@ -135,6 +142,7 @@ class StoreWriter:
     def _deliver(self, parcels: list[outbox.Parcel]) -> int:
         count = sum(parcel.count for parcel in parcels)
         rejected = self._write(parcels)
+        self._recovered()
         stored = count - len(rejected)
         with self._state.writing() as connection:
             outbox.remove(connection, parcels)
@@ -218,7 +226,7 @@ class StoreWriter:
                 fault = f"fault in the store's adapter: {type(error).__name__}: {error}"
                 self._failed(StoreUnavailable(fault, needs_operator=True))
             else:
-                self._recovered()
+                self._recovered()  # there may have been nothing to write
                 self._at_once.wait(self._flush_s)
                 self._at_once.clear()
 
@@ -227,15 +235,22 @@ class StoreWriter:
         if self.trouble is None:
             log.error("store: takes nothing, readings wait in the outbox", error=str(error))
         self.trouble = error
-        self._prepared = self._prepare is None
-        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures - 1, 8)) * random.uniform(0.5, 1.0)  # noqa: S311
-        self._stopping.wait(max(wait_s, min(error.retry_after_s or 0.0, 300.0)))
+        if error.needs_operator:
+            self._prepared = self._prepare is None
+        self._stopping.wait(wait_s(self._failures, error.retry_after_s, random.random()))  # noqa: S311 - no secret
         self._wake.set()
 
     def _recovered(self) -> None:
         if self.trouble is not None:
             log.info("store: takes readings again", failures=self._failures)
         self._failures, self.trouble = 0, None
+
+
+def wait_s(failures: int, retry_after_s: float | None, chance: float) -> float:
+    """How long to wait after so many failures in a row, in seconds: never under one, twice as long each time up to half
+    a minute, spread by `chance` (0 to 1), and as long as the store asks for, up to five minutes."""
+    backoff_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 8)) * (0.5 + chance / 2)
+    return max(backoff_s, min(retry_after_s or 0.0, LONGEST_WISH_S))
 
 
 class _Moved:

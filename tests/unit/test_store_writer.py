@@ -32,17 +32,22 @@ class Store(InMemoryReadingStore):
         super().__init__()
         self.bad: Callable[[Reading], bool] = lambda _: False
         self.dies_after_writing = 0
+        self.death = StoreUnavailable("the answer was lost on its way")
         self.asked: list[Selection] = []
         self.writes: list[int] = []
+        self.wrote: list[list[Reading]] = []
+        self.on_write: Callable[[], None] = lambda: None
         self.written = threading.Semaphore(0)
 
     def write(self, readings: Sequence[Reading]) -> WriteReport:
         self.writes.append(len(readings))
+        self.wrote.append(list(readings))
+        self.on_write()
         good = [reading for reading in readings if not self.bad(reading)]
         super().write(good)
         if self.dies_after_writing:
             self.dies_after_writing -= 1
-            raise StoreUnavailable("the answer was lost on its way")
+            raise self.death
         self.written.release()
         rejected = [Rejected(reading, "field type conflict") for reading in readings if self.bad(reading)]
         return WriteReport(len(good), rejected)
@@ -53,6 +58,11 @@ class Store(InMemoryReadingStore):
 
     def values(self) -> list[float | None]:
         return [reading.value for reading in super().query(ALL)]
+
+
+def portions(monkeypatch: pytest.MonkeyPatch, most: int, live: int) -> None:
+    monkeypatch.setattr(writer, "MOST_READINGS", most)
+    monkeypatch.setattr(writer, "MOST_LIVE", live)
 
 
 class Bench:
@@ -97,11 +107,39 @@ class TestWriting:
         assert bench.writer.run_available() == 0
 
     def test_parcels_are_written_together_up_to_a_size(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer, "MOST_READINGS", 5)
+        portions(monkeypatch, most=5, live=5)
         for number in range(6):
             bench.put(1.0, 2.0, at_ns=START_NS + number * DAY_NS)
         bench.writer.run_available()
         assert bench.store.writes == [4, 4, 4]
+        assert bench.account == Account(received=12, stored=12)
+
+    def test_of_a_backlog_the_newest_goes_before_each_portion(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        portions(monkeypatch, most=4, live=2)
+        for number in range(8):
+            bench.put(float(number), number + 0.5, at_ns=START_NS + number * DAY_NS)
+        bench.store.on_write = lambda: (
+            bench.put(99.0, at_ns=START_NS + 99 * DAY_NS) if not bench.store.wrote[1:] else None
+        )
+        bench.writer.run_available()
+        days = [sorted({(reading.time_ns - START_NS) // DAY_NS for reading in one}) for one in bench.store.wrote]
+        # What comes while the backlog is written waits for one write at most.
+        assert days == [[7], [0, 1], [99], [2, 3], [6], [4, 5]]
+        assert bench.account == Account(received=17, stored=17)
+
+    def test_what_asks_the_store_first_does_not_go_before_what_it_may_repeat(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        portions(monkeypatch, most=2, live=2)
+        bench.put(1.0)
+        bench.put(2.0, at_ns=START_NS + DAY_NS)
+        bench.put(3.0, at_ns=START_NS + 2 * DAY_NS)
+        bench.put(7.0, at_ns=START_NS + 2 * DAY_NS, check=True)
+        bench.writer.run_available()
+        assert bench.store.values() == [1.0, 2.0, 3.0]
+        assert bench.account == Account(received=4, stored=3, conflict=1)
 
     def test_a_store_that_is_down_loses_nothing(self, bench: Bench) -> None:
         bench.put(1.0, 2.0)
@@ -319,9 +357,54 @@ class TestThread:
         (trouble,) = troubles
         assert str(fault) in str(trouble)
 
+    @pytest.mark.parametrize(("needs_operator", "prepared"), [(False, 1), (True, 2)])
+    def test_prepares_again_only_what_waiting_does_not_mend(
+        self, bench: Bench, needs_operator: bool, prepared: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.001)
+        done: list[int] = []
+        bench.writer = StoreWriter(bench.state, bench.store, ManualClock(START_NS), lambda: done.append(1))
+        bench.store.dies_after_writing = 1
+        bench.store.death = StoreUnavailable("gone", needs_operator=needs_operator)
+        bench.put(1.0)
+        bench.writer.start()
+        assert bench.store.written.acquire(timeout=TIMEOUT_S)
+        bench.writer.stop()
+        assert len(done) == prepared
+        assert bench.account == Account(received=1, stored=1)
+
+    def test_the_trouble_is_over_with_the_first_write_of_a_backlog(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.001)
+        portions(monkeypatch, most=1, live=1)
+        troubles: list[bool] = []
+        bench.store.on_write = lambda: troubles.append(bench.writer.trouble is not None)
+        bench.store.dies_after_writing = 1
+        for number in range(4):
+            bench.put(1.0, at_ns=START_NS + number * DAY_NS)
+        bench.writer.start()
+        for _ in range(4):
+            assert bench.store.written.acquire(timeout=TIMEOUT_S)
+        bench.writer.stop()
+        assert troubles == [False, True, False, False, False]
+
     def test_ends_while_the_store_is_down(self, bench: Bench) -> None:
         bench.store.down = StoreUnavailable("down", retry_after_s=3600)
         bench.put(1.0)
         bench.writer.start()
         bench.writer.stop()
         assert bench.account == Account(received=1, pending=1)
+
+
+@given(failures=st.integers(1, 10_000), wish=st.none() | st.floats(0, 1e9), chance=st.floats(0, 1))
+def test_a_store_in_trouble_is_asked_at_most_once_a_second(failures: int, wish: float | None, chance: float) -> None:
+    waited_s = writer.wait_s(failures, wish, chance)
+    assert 1.0 <= waited_s <= writer.LONGEST_WISH_S
+    assert waited_s >= min(wish or 0.0, writer.LONGEST_WISH_S)
+    assert wish or waited_s <= writer.LONGEST_WAIT_S
+
+
+def test_the_waits_grow_and_are_spread() -> None:
+    assert [writer.wait_s(failures, None, 1.0) for failures in (1, 2, 3, 4, 5, 9)] == [2, 4, 8, 16, 30, 30]
+    assert writer.wait_s(5, None, 0.0) == 15

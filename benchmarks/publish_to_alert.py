@@ -43,7 +43,15 @@ def without_holds() -> str:
     return policy_text().replace(", hold: 30s", "")
 
 
-def publish(port: int, per_message: int, rate: float, seconds: float, start_at: float, sent_to: Path) -> None:
+def publish(
+    port: int,
+    per_message: int,
+    rate: float,
+    seconds: float,
+    start_at: float,
+    sent_to: Path,
+    alarm_every_s: float = ALARM_EVERY_S,
+) -> None:
     """The load; writes when each alarm was due, by device."""
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="load", protocol=mqtt.MQTTv311)
     client.max_inflight_messages_set(2_000)
@@ -51,7 +59,7 @@ def publish(port: int, per_message: int, rate: float, seconds: float, start_at: 
     client.loop_start()
     waiting = threading.Event()
     step_s, cycle = per_message / rate, SENSORS // per_message
-    every = max(1, round(ALARM_EVERY_S / step_s))
+    every = max(1, round(alarm_every_s / step_s))
     due_at: dict[str, float] = {}
     for number in range(int(rate * seconds / per_message)):
         due = start_at + number * step_s

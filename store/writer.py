@@ -105,6 +105,26 @@ class StoreWriter:
             total += self._ask(parcels) if parcels[0].check_store else self._deliver(parcels)
         return total
 
+    def attempt(self) -> float:
+        """Write what the outbox holds now, and what is to be done afterwards; how many seconds to wait before the next
+        attempt, 0 if nothing was in the way. What was is in `trouble`, until a write succeeds."""
+        try:
+            if self._prepare is not None and not self._prepared:
+                self._prepare()
+                self._prepared = True
+            self.run_available()
+            if self.afterwards is not None and not self._stopping.is_set() and self.afterwards():
+                self._wake.set()
+        except StoreUnavailable as error:
+            return self._failed(error)
+        except Exception as error:
+            # A fault in an adapter must not end the only thread that empties the outbox; it is said and retried.
+            log.exception("store: fault in the adapter")
+            fault = f"fault in the store's adapter: {type(error).__name__}: {error}"
+            return self._failed(StoreUnavailable(fault, needs_operator=True))
+        self._recovered()  # there may have been nothing to write
+        return 0.0
+
     def _ask(self, parcels: list[outbox.Parcel]) -> int:
         """Drop from parcels of old readings what the store has already; the rest stays in the outbox as new."""
         kept = self._kept(reading for parcel in parcels for reading in parcel.readings)
@@ -211,34 +231,21 @@ class StoreWriter:
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
-            try:
-                if self._prepare is not None and not self._prepared:
-                    self._prepare()
-                    self._prepared = True
-                self.run_available()
-                if self.afterwards is not None and not self._stopping.is_set() and self.afterwards():
-                    self._wake.set()
-            except StoreUnavailable as error:
-                self._failed(error)
-            except Exception as error:
-                # A fault in an adapter must not end the only thread that empties the outbox; it is said and retried.
-                log.exception("store: fault in the adapter")
-                fault = f"fault in the store's adapter: {type(error).__name__}: {error}"
-                self._failed(StoreUnavailable(fault, needs_operator=True))
+            if pause_s := self.attempt():
+                self._stopping.wait(pause_s)
+                self._wake.set()
             else:
-                self._recovered()  # there may have been nothing to write
                 self._at_once.wait(self._flush_s)
                 self._at_once.clear()
 
-    def _failed(self, error: StoreUnavailable) -> None:
+    def _failed(self, error: StoreUnavailable) -> float:
         self._failures += 1
         if self.trouble is None:
             log.error("store: takes nothing, readings wait in the outbox", error=str(error))
         self.trouble = error
         if error.needs_operator:
             self._prepared = self._prepare is None
-        self._stopping.wait(wait_s(self._failures, error.retry_after_s, random.random()))  # noqa: S311 - no secret
-        self._wake.set()
+        return wait_s(self._failures, error.retry_after_s, random.random())  # noqa: S311 - no secret
 
     def _recovered(self) -> None:
         if self.trouble is not None:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from greenmine.command_readings import _checked, _csv_rows
-from greenmine.core.clock import NS_PER_S, ManualClock
+from greenmine.core.clock import NS_PER_S
 from greenmine.core.dead_letter import DeadReason
-from greenmine.core.errors import DecodeRefused, StoreUnavailable, UserError
-from greenmine.core.reading_store import InMemoryReadingStore, Selection
+from greenmine.core.errors import DecodeRefused, UserError
 from greenmine.ingest.decode_activity import decode_activity
 from greenmine.ingest.decode_chirpstack import decode_chirpstack
 from greenmine.ingest.decode_hj212 import decode_hj212
@@ -26,20 +25,13 @@ from greenmine.ingest.hj212_frame import Frame, FrameScanner, build_frame
 from greenmine.ingest.hj212_head import head_of
 from greenmine.ingest.hj212_history import span_of
 from greenmine.ingest.hj212_requests import answers_to, result_of
-from greenmine.ingest.journal import Journal, JournalReader
-from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.topic import parse_topic
-from greenmine.pipeline.pipeline import Pipeline
-from greenmine.policy.canonical import to_canonical_json
 from greenmine.simulator.encode_chirpstack import chirpstack_uplink
 from greenmine.simulator.encode_senml import SenmlValue, senml_pack
 from greenmine.simulator.encode_sparkplug import INT32, EdgeSession, MetricValue, sparkplug_payload
 from greenmine.simulator.encode_tts import tts_uplink
-from greenmine.simulator.load import LoadPlan, load_messages, load_policy
-from greenmine.store import outbox
-from greenmine.store.state import StateDb
-from greenmine.store.writer import StoreWriter
 from tests.acceptance.test_kill import everything_is_stored, journalled_in, run_embedded
+from tests.scenarios.test_outage import outage
 from tests.unit.test_journal_recovery import damaged_starts
 
 pytestmark = pytest.mark.soak
@@ -234,39 +226,9 @@ def mutated(chance: random.Random, seed: bytes) -> bytes:
 
 
 @pytest.mark.timeout(1800)
-def test_an_hour_without_a_store(tmp_path: Path) -> None:
-    """360,000 readings while the store is away: judged, kept, and stored once when it is back."""
-    plan = LoadPlan(rate=100, sensors=100, duration_s=3600, batch=10, devices=10, clients=())
-    policy = load_policy(plan)
-    journal = Journal(tmp_path / "journal.db")
-    activation = json.dumps({"mine": policy.mine.id, "canonical": to_canonical_json(policy)}).encode()
-    journal.append([(START_NS, START_NS, [Record(RecordKind.POLICY, "service:test", activation)])])
-    state, store = StateDb(tmp_path / "state.db"), InMemoryReadingStore()
-    store.down = StoreUnavailable("away")
-    writer = StoreWriter(state, store, ManualClock(START_NS))
-    pipeline = Pipeline(JournalReader(tmp_path / "journal.db"), state)
-    stamped = []
-    for message in load_messages(plan, START_NS):
-        record = Record(RecordKind.MESSAGE, message.topic, message.payload, message.client)
-        stamped.append((message.time_ns, message.time_ns, [record]))
-        if len(stamped) == 1000:
-            journal.append(stamped)
-            stamped = []
-            pipeline.run_available()
-            with pytest.raises(StoreUnavailable):
-                writer.run_available()
-    journal.append(stamped)
-    pipeline.run_available()
-    with state.reading() as connection:
-        assert outbox.depth(connection) == state.account().pending == 360_000
-    store.down = None
-    writer.run_available()
-    account = state.account()
-    assert account.balanced
-    assert (account.received, account.stored, account.pending) == (360_000, 360_000, 0)
-    assert store.count(Selection()) == 360_000
-    state.close()
-    journal.close()
+def test_an_hour_of_which_the_store_is_away_for_most(tmp_path: Path) -> None:
+    """reliability P4 at full size: 1,800,000 readings."""
+    outage(tmp_path, 3600)
 
 
 @pytest.mark.parametrize(("rounds", "flips"), [(500, False), (1000, True)])

@@ -8,8 +8,8 @@ well again for the last quarter. The load goes on all the while, twice a second 
     python benchmarks/outage.py [--rate 5000] [--for 360]
 
 That is 1,800,000 readings, an hour's at 500/s. Prints one JSON object; exit 1 where a reading is not stored. Lag is
-from a reading's own time to its arrival at the store. `catch_up` is how fast what had waited was written, as a multiple of
-the load's rate, which went on beside it. Needs mosquitto.
+from a reading's own time to its arrival at the store. `catch_up` is how fast what had waited was written, as a multiple
+of the load's rate, which went on beside it. Needs mosquitto.
 """
 
 from __future__ import annotations

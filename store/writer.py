@@ -256,7 +256,8 @@ class StoreWriter:
 def wait_s(failures: int, retry_after_s: float | None, chance: float) -> float:
     """How long to wait after so many failures in a row, in seconds: never under one, twice as long each time up to half
     a minute, spread by `chance` (0 to 1), and as long as the store asks for, up to five minutes."""
-    backoff_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures - 1, 8)) * (0.5 + chance / 2)
+    doubled: int = 2 ** min(failures - 1, 8)
+    backoff_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * doubled) * (0.5 + chance / 2)
     return max(backoff_s, min(retry_after_s or 0.0, LONGEST_WISH_S))
 
 

@@ -127,6 +127,19 @@ def backlog_check(aside: Sequence[Aside]) -> Check:
     return Check("backlog", True, detail, advice)
 
 
+def broker_drops_check(dropped: int) -> Check:
+    """What the broker has dropped is gone there: it is no fault of the service now, but has to be known and mended."""
+    detail = (
+        f"the broker has dropped {dropped:,} messages since it started, after acknowledging them "
+        f"消息服务器启动以来已确认却丢弃 {dropped:,} 条"
+    )
+    advice = (
+        "raise max_queued_messages and max_queued_bytes as in deploy/mosquitto/mosquitto.conf; `greenmine gaps list` "
+        "lists what is missing 请调大这两项；缺失的编号见 greenmine gaps list"
+    )
+    return Check("broker", True, detail, advice)
+
+
 def dead_letter_check(totals: DeadLetterTotals) -> Check:
     """How full the dead letters are. Full is no fault of the service: it goes on, and drops the oldest."""
     kept = f"{totals.rows:,} of at most {dead_letters.MOST_ROWS:,} kept ({totals.bytes / 1e6:.1f} MB)"

@@ -47,7 +47,7 @@ from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.intakes import StateIntakes
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
 from greenmine.logins import Logins
-from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations, backlog_check
+from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations, backlog_check, broker_drops_check
 from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator
@@ -340,6 +340,8 @@ class Service:
             detail = self.subscriber.refusal or f"connected to {self.settings.mqtt.url}"
             advice = "look at mqtt.url, the account's password file and the broker's log"
             yield Check("mqtt", self.subscriber.connected, detail, advice)
+            if dropped := self.subscriber.dropped_by_broker:
+                yield broker_drops_check(dropped)
 
     def _values(self) -> Iterable[tuple[str, str, str, float]]:
         lag = self._journal.last_no - self.pipeline.cursor
@@ -385,6 +387,8 @@ class Service:
             yield "counter", "greenmine_mqtt_canaries", "Own messages that came back.", self.subscriber.canaries_back
             missing = self.subscriber.canaries_missing
             yield "counter", "greenmine_mqtt_canaries_missing", "Own messages that did not come back.", missing
+            dropped = self.subscriber.dropped_by_broker
+            yield "gauge", "greenmine_mqtt_broker_dropped", "Dropped by the broker since it started.", dropped
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
         yield from self.hj212.values()
         yield from self.relay.values()
@@ -462,7 +466,15 @@ class Service:
         url, ca_file = BrokerUrl.parse(mqtt.url), str(mqtt.ca_file) if mqtt.ca_file else None
         certificate = (str(mqtt.cert_file), str(mqtt.key_file)) if mqtt.cert_file and mqtt.key_file else None
         self.subscriber = Subscriber(
-            url, mqtt.user, password, self.writer, self._link_changed, ca_file, self._topics(), certificate
+            url,
+            mqtt.user,
+            password,
+            self.writer,
+            self._link_changed,
+            ca_file,
+            self._topics(),
+            certificate,
+            self._dropped_by_broker,
         )
         self.subscriber.start()
 
@@ -490,6 +502,11 @@ class Service:
     def _link_changed(self, up: bool) -> None:
         """On paho's thread; must not block, so it does not wait for the commit."""
         payload = json.dumps({"event": "link_up" if up else "link_down"}).encode()
+        self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
+
+    def _dropped_by_broker(self, more: int, total: int) -> None:
+        """On paho's thread, like the above."""
+        payload = json.dumps({"event": "broker_dropped", "messages": more, "since_its_start": total}).encode()
         self.writer.offer(Submission(Record(RecordKind.SERVICE, "service:subscriber", payload)))
 
     def _start_web(self) -> None:

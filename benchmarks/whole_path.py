@@ -5,7 +5,8 @@ line protocol, gzip, HTTP. The other side is Telegraf (`--telegraf PROGRAM`: mqt
 documentation tunes it), which has no journal and no rules; without it, a bare reader that only takes and acknowledges
 the messages. Both read the same messages, at the same rate, one after the other, from the same broker, and write to
 the same sink, which unpacks nothing and answers 204. CPU is user and system time of the reading process alone, over
-the time of the load, so that starting and importing are not in it.
+the time of the load, so that starting and importing are not in it. Where py-spy is installed, the share of each of our
+threads is told too.
 
     python benchmarks/whole_path.py [--telegraf telegraf] [--per-message 10] [--rate 10000] [--for 20] [--rounds 3]
 
@@ -38,6 +39,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 SENSORS = 1_000
 GATEWAYS = 20
 RULES = 5
+LEAST_SHOWN_US = 0.05
+"""Threads that take less of a reading are not told."""
 MINE = "bench"
 BUCKETS = json.dumps(
     {
@@ -319,6 +322,22 @@ def measure(process: psutil.Process, port: int, chosen: argparse.Namespace) -> d
     }
 
 
+def thread_names(process: psutil.Process) -> dict[int, str]:
+    """Our threads' names by their ids of the system, as py-spy tells them; empty without it."""
+    program = shutil.which("py-spy")
+    if program is None:
+        return {}
+    dumped = subprocess.run(
+        [program, "dump", "--nonblocking", "--json", "--pid", str(process.pid)], capture_output=True, check=True
+    )
+    return {one["os_thread_id"]: one["thread_name"] or "?" for one in json.loads(dumped.stdout)}
+
+
+def thread_seconds(process: psutil.Process) -> dict[int, float]:
+    """CPU seconds of each thread so far, user and system."""
+    return {one.id: one.user_time + one.system_time for one in process.threads()}
+
+
 def stored_readings(folder: Path) -> int | None:
     """What our service's account says was stored."""
     from greenmine.store.state import StateDb
@@ -346,7 +365,13 @@ def one_round(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
             port, sink_port = stack.enter_context(mosquitto(folder)), stack.enter_context(sink())
             if side == "greenmine":
                 with greenmine(folder, port, sink_port, chosen.mines) as process:
+                    before = thread_seconds(process)
                     found[side] = measure(process, port, chosen)
+                    names, readings = thread_names(process), chosen.rate * chosen.seconds
+                    for thread, seconds in thread_seconds(process).items():
+                        took_us = (seconds - before.get(thread, 0.0)) * 1e6 / readings
+                        if thread in names and took_us >= LEAST_SHOWN_US:
+                            found[side][f"us_of_{names[thread]}"] = took_us
                 found[side]["stored"] = stored_readings(folder) or 0
             elif side == "telegraf":
                 with telegraf(chosen.telegraf, folder, port, sink_port) as process:
@@ -373,7 +398,10 @@ def main() -> None:
         parser.error(f"--per-message has to divide {SENSORS // GATEWAYS}")
     rounds = [one_round(chosen) for _ in range(chosen.rounds)]
     medians = {
-        side: {name: round(statistics.median(r[side][name] for r in rounds), 2) for name in rounds[0][side]}
+        side: {
+            name: round(statistics.median(r[side].get(name, 0.0) for r in rounds), 2)
+            for name in dict.fromkeys(name for r in rounds for name in r[side])
+        }
         for side in rounds[0]
     }
     reference = "telegraf" if chosen.telegraf else "bare"

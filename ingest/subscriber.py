@@ -40,9 +40,13 @@ RECONNECT_LONGEST_S = 30
 CANARY_TOPIC = "mines/canary/ingest/down"
 """Within the tree that the account may write and read, and of a kind that is no reading."""
 CANARY_EVERY_S = 30.0
+DROPPED_TOPIC = "$SYS/broker/publish/messages/dropped"
+"""Where mosquitto says how many messages it has dropped since it started, because a client's queue was full: it has
+acknowledged them all the same."""
 PUBLISH_TIMEOUT_S = 5.0
 _QOS_BITS = 6
 _TOPICS_KEPT = 20_000
+_MOST_DIGITS = 18
 _ARRIVAL_FLAGS = [int(arrival_flags(bits >> 1 & 3, bool(bits & 1), bool(bits & 8))) for bits in range(16)]
 """By the flags of the packet."""
 
@@ -99,11 +103,16 @@ class Subscriber:
         ca_file: str | None = None,
         topics: Sequence[str] = TOPICS,
         certificate: tuple[str, str] | None = None,
+        on_dropped: Callable[[int, int], None] = lambda _more, _total: None,
     ) -> None:
-        """`certificate`: files of our certificate and its key, where the broker asks for one."""
+        """`certificate`: files of our certificate and its key, where the broker asks for one. `on_dropped` is told, on
+        paho's thread, how many more messages the broker has dropped and how many since it started."""
         self._url = url
         self._writer = writer
         self._on_link = on_link
+        self._on_dropped = on_dropped
+        self._watch_mid: int | None = None
+        self.dropped_by_broker = 0
         self._topics = tuple(topics)
         self._lock = threading.Lock()
         self._generation = 0
@@ -152,7 +161,7 @@ class Subscriber:
         """Connect in the background, now and whenever the connection is lost."""
         self._client.connect_async(self._url.host, self._url.port, KEEPALIVE_S)
         self._client.loop_start()
-        if any(topic in ("#", "mines/#") for topic in self._topics):
+        if self._has_own_tree:
             self._canary.start()
 
     def stop(self) -> None:
@@ -228,15 +237,17 @@ class Subscriber:
         with self._lock:
             self._generation += 1
         self.refusal = None
+        if self._has_own_tree:
+            self._watch_mid = client.subscribe(DROPPED_TOPIC, 0)[1]
         # A session may be there without its subscription, if the connection that made it ended in between.
         if flags.session_present and self._has_subscribed:
             self._link(True)
         else:
             client.subscribe([(topic, 1) for topic in self._topics])
 
-    def _subscribed(
-        self, _: mqtt.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None
-    ) -> None:
+    def _subscribed(self, _: mqtt.Client, __: Any, mid: int, reasons: list[ReasonCode], ___: Properties | None) -> None:
+        if mid == self._watch_mid:
+            return  # a broker that is no mosquitto, or does not grant it, tells nothing of what it drops
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
             self.refusal = f"the broker refuses the subscription to {' '.join(self._topics)}: {', '.join(refused)}"
@@ -273,6 +284,9 @@ class Subscriber:
             if topic == CANARY_TOPIC:
                 self._canary_came(mid, packet_flags, payload)
                 continue
+            if topic == DROPPED_TOPIC:
+                self._drops(payload)
+                continue
             flags |= _ARRIVAL_FLAGS[packet_flags]
             if not packet_flags & _QOS_BITS:
                 self.qos0 += 1
@@ -294,6 +308,21 @@ class Subscriber:
             self._topic_names.clear()
         self._topic_names[name] = found
         return found
+
+    def _drops(self, payload: bytes) -> None:
+        if not payload.isdigit() or len(payload) > _MOST_DIGITS:
+            return
+        total, known = int(payload), self.dropped_by_broker
+        self.dropped_by_broker = total
+        more = total - known if total >= known else total  # it has started anew
+        if more:
+            log.error("subscriber: the broker has dropped messages that it acknowledged", more=more, total=total)
+            self._on_dropped(more, total)
+
+    @property
+    def _has_own_tree(self) -> bool:
+        """Whether we are subscribed to all of our own tree, as on a broker of greenmine's."""
+        return any(topic in ("#", "mines/#") for topic in self._topics)
 
     def _canary_came(self, mid: int, packet_flags: int, payload: bytes) -> None:
         if payload == self._canary_out:

@@ -17,7 +17,9 @@ from greenmine.core.errors import ConfigError, NotFound, PolicyError, Refused, S
 from greenmine.core.reading_store import Selection
 from greenmine.core.user import Role
 from greenmine.home import Home, HomeLock
+from greenmine.ingest.gathering_client import Publish
 from greenmine.ingest.journal import Journal
+from greenmine.ingest.subscriber import DROPPED_TOPIC
 from greenmine.office import PRINCIPAL, LocalOffice, RemoteOffice, office, state_of
 from greenmine.service import Service, load_policies
 from greenmine.settings import MqttSettings, StoreSettings, WebSettings
@@ -391,6 +393,25 @@ def test_accounts_made_offline_reach_an_external_brokers_files_at_the_next_start
     assert f"{MINE}.dust-1" not in (accounts / "acl").read_text()
     with running(home, policies, settings_of(mqtt=mqtt), with_web=False):
         assert f"user {MINE}.dust-1" in (accounts / "acl").read_text()
+
+
+def test_what_the_broker_drops_is_on_record(home: Path, policies: Path) -> None:
+    mqtt = MqttSettings(mode="external", url="mqtt://127.0.0.1:1")
+    Home(home).make()
+    (Home(home).secrets / "mqtt-ingest").write_text("password-of-ingest\n")
+    with running(home, policies, settings_of(mqtt=mqtt), with_web=False) as service:
+        assert service.subscriber is not None
+        assert not [check for check in service.checks() if check.name == "broker"]
+        message = Publish(1, 0, DROPPED_TOPIC.encode(), b"5")
+        service.subscriber._publishes([message])
+        (check,) = [check for check in service.checks() if check.name == "broker"]
+        assert (check.ok, "dropped 5 messages" in check.detail, "5 条" in check.detail) == (True, True, True)
+        assert "greenmine_mqtt_broker_dropped 5.0" in service.operations.metrics_text()[0].decode()
+        assert service.drain(WAIT_S)
+        with service.state.reading() as connection:
+            rows = [row for row in audit.rows(connection) if row.action == "service.broker_dropped"]
+    assert [json.loads(row.body)["messages"] for row in rows] == [5]
+    assert service.state.account().received == 0
 
 
 def test_a_journal_that_does_not_commit_fails_the_service(

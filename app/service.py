@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,7 +34,7 @@ from greenmine.home import Home, HomeLock, SecretFiles
 from greenmine.import_rows import import_record
 from greenmine.ingest.broker import EmbeddedBroker
 from greenmine.ingest.broker_tls import TlsListener, server_context
-from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, Room
+from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom
 from greenmine.ingest.downlink_sender import DownlinkSender, DueDownlink, Ways
 from greenmine.ingest.gate import Gate
 from greenmine.ingest.journal import JournalReader
@@ -47,7 +47,7 @@ from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.intakes import StateIntakes
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
 from greenmine.logins import Logins
-from greenmine.operations import LAG_MOST_BATCHES, ServiceOperations, backlog_check, broker_drops_check
+from greenmine.operations import ServiceOperations
 from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator
@@ -56,6 +56,7 @@ from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
 from greenmine.relay import Relay
+from greenmine.service_health import ServiceHealth
 from greenmine.settings import Settings
 from greenmine.store import dead_letters, downlinks, notices, users
 from greenmine.store.state import StateDb
@@ -117,7 +118,7 @@ class Service:
         self.clock = clock or SystemClock()
         self.failed = threading.Event()
         self.failure: Exception | None = None
-        self._policies = dict(policies)
+        self.policies = dict(policies)
         self._secrets = SecretFiles(home, settings.secrets_dirs)
         home.make()
         with ExitStack() as opened:
@@ -137,9 +138,9 @@ class Service:
         opened.callback(self.state.close)
         self.store, prepare_store = self._open_store()
         opened.callback(self.store.close)
-        self._journal, self._loss = open_journal(home.journal, home.archive, cursor_of(self.state))
-        opened.callback(self._journal.close)
-        self._reader = reader = JournalReader(home.journal, home.archive)
+        self.journal, self._loss = open_journal(home.journal, home.archive, cursor_of(self.state))
+        opened.callback(self.journal.close)
+        self.reader = reader = JournalReader(home.journal, home.archive)
         opened.callback(reader.close)
         ballast = Ballast(home.ballast, settings.journal.ballast_mb * MEGABYTE)
         ballast.make()
@@ -147,9 +148,9 @@ class Service:
             linger_s=settings.journal.linger_ms / 1000, tick_s=tick_s or settings.journal.tick_ms / 1000
         )
         self.writer = JournalWriter(
-            self._journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
+            self.journal, self.clock, self._journal_committed, self._fail, limits, ballast.release
         )
-        self._journal.recent = recent = RecentBatches()
+        self.journal.recent = recent = RecentBatches()
         judged = JournalReader(home.journal, home.archive, recent)
         opened.callback(judged.close)
         # On any other clock (a demo, files of the past) nothing is live: what comes fast is judged in order.
@@ -157,7 +158,7 @@ class Service:
         self.pipeline = Pipeline(judged, self.state, self._secrets.resolve, enter)
         self.thread = PipelineThread(self.pipeline, self._fail)
         self.keeper = JournalKeeper(
-            self._journal,
+            self.journal,
             reader,
             self.writer,
             self.state,
@@ -203,7 +204,10 @@ class Service:
             lambda: self.pipeline.judge.state.series,
             lambda: self.pipeline.judge.state.devices.calibrations,
         )
-        self.operations = ServiceOperations(home, self.state, self.checks, self._values, self.administration.administer)
+        self._health = ServiceHealth(self)
+        self.operations = ServiceOperations(
+            home, self.state, self.checks, self._health.values, self.administration.administer
+        )
 
     def start(self, with_mqtt: bool = True, with_web: bool = True) -> None:
         """Start everything; returns when the board and the broker answer.
@@ -218,8 +222,8 @@ class Service:
             self._enter({"event": "journal_loss", **self._loss._asdict()})
         self._activate_policies()
         self.thread.start()
-        if not self.pipeline.wait_for(self._journal.last_no, CATCH_UP_S) and self.failure is None:
-            log.info("catching up with the journal", behind=self._journal.last_no - self.pipeline.cursor)
+        if not self.pipeline.wait_for(self.journal.last_no, CATCH_UP_S) and self.failure is None:
+            log.info("catching up with the journal", behind=self.journal.last_no - self.pipeline.cursor)
         self._open_gate()
         self.store_writer.start()
         self.deliverer.start()
@@ -256,7 +260,7 @@ class Service:
         """Wait until all that is in the journal is judged, stored, and told; for the end of a demo."""
         done = threading.Event()
         for _ in range(max(1, int(timeout_s / 0.05))):
-            judged = self.pipeline.cursor >= self._journal.last_no and self.writer.backlog == 0
+            judged = self.pipeline.cursor >= self.journal.last_no and self.writer.backlog == 0
             if (
                 judged
                 and not self.pipeline.aside
@@ -284,114 +288,7 @@ class Service:
 
     def checks(self) -> list[Check]:
         """What must be right for the service to be ready."""
-        lag = self._journal.last_no - self.pipeline.cursor
-        trouble = self.store_writer.trouble
-        found = [
-            Check(
-                "journal",
-                self.writer.failed is None and self.writer.full is None,
-                str(self.writer.failed or self.writer.full or f"{self.writer.committed_records} records committed"),
-                "make room on the disk of the home; it goes on by itself"
-                if self.writer.full is not None
-                else "look at the disk of the home, then restart the service",
-            ),
-            Check(
-                "disk",
-                self.keeper.room < Room.SHORT and self.keeper.trouble is None,
-                str(self.keeper.trouble or self.keeper.words or "not looked at yet"),
-                "make room on the disk of the home; without any, nothing is acknowledged to devices",
-            ),
-            *self._loss_checks(),
-            Check(
-                "pipeline",
-                self.thread.failed is None and lag < LAG_MOST_BATCHES,
-                str(self.thread.failed or f"{lag} batches behind the journal"),
-                "restart the service; if it repeats, keep the home and report it",
-            ),
-            backlog_check(self.pipeline.aside),
-            Check(
-                "store",
-                trouble is None,
-                str(trouble or f"{self.settings.store.kind} takes readings"),
-                "readings wait in the outbox and nothing is lost; bring the store back, alarms go on meanwhile",
-            ),
-            Check(
-                "policies", bool(self._policies), f"{len(self._policies)} mines", "name policy files in the settings"
-            ),
-        ]
-        return [*found, *self._mqtt_checks(), *self.hj212.checks(), *self.relay.checks()]
-
-    def _loss_checks(self) -> Iterable[Check]:
-        lost = self._reader.lost()
-        if lost:
-            batches = sum(last - first + 1 for first, last in lost)
-            yield Check(
-                "journal losses",
-                True,
-                f"{batches} batches are gone, newest {lost[-1][0]} to {lost[-1][1]}",
-                "see `greenmine journal status`; restore the damaged file from a backup if there is one",
-            )
-
-    def _mqtt_checks(self) -> Iterable[Check]:
-        if self.broker is not None:
-            detail = f"embedded on {self.broker.where}, {self.broker.connections} clients"
-            yield Check("mqtt", True, detail, "")
-        if self.subscriber is not None:
-            detail = self.subscriber.refusal or f"connected to {self.settings.mqtt.url}"
-            advice = "look at mqtt.url, the account's password file and the broker's log"
-            yield Check("mqtt", self.subscriber.connected, detail, advice)
-            if dropped := self.subscriber.dropped_by_broker:
-                yield broker_drops_check(dropped)
-
-    def _values(self) -> Iterable[tuple[str, str, str, float]]:
-        lag = self._journal.last_no - self.pipeline.cursor
-        yield "counter", "greenmine_journal_records", "Records committed since start.", self.writer.committed_records
-        lost = sum(last - first + 1 for first, last in self._reader.lost())
-        yield "gauge", "greenmine_journal_bytes", "Size of the journal's file.", self._journal.size_bytes()
-        yield "gauge", "greenmine_journal_lost_batches", "Batches that are known to be gone.", lost
-        yield "gauge", "greenmine_archive_segments", "Segments in the archive.", len(self.keeper.segments)
-        yield (
-            "gauge",
-            "greenmine_disk_room",
-            "0 enough, 1 warn, 2 short, 3 none: nothing acknowledged.",
-            self.keeper.room,
-        )
-        yield "gauge", "greenmine_journal_backlog", "Records waiting for a commit.", self.writer.backlog
-        yield "gauge", "greenmine_pipeline_lag_batches", "Journal batches not judged yet.", lag
-        aside = self.pipeline.aside
-        waiting, since_ns = sum(one.records for one in aside), aside[0].since_ns if aside else 0
-        yield "gauge", "greenmine_backlog_records", "Records set aside, judged beside live.", waiting
-        yield "gauge", "greenmine_backlog_since_seconds", "Judged up to this time before them; 0: none.", since_ns / 1e9
-        yield (
-            "counter",
-            "greenmine_store_written",
-            "Readings the store confirmed since start.",
-            self.store_writer.written,
-        )
-        yield "counter", "greenmine_notices_delivered", "Notices delivered since start.", self.deliverer.delivered
-        yield "counter", "greenmine_notices_refused", "Notices refused for good since start.", self.deliverer.refused
-        yield "counter", "greenmine_notices_retried", "Attempts that will be repeated.", self.deliverer.retried
-        waiting = len(self.pipeline.judge.state.notices)
-        yield "gauge", "greenmine_notices_waiting", "Notices not delivered yet.", waiting
-        judged = self.pipeline.judge.state
-        open_gaps = sum(len(judged.sequences[one].missing) for one in list(judged.gapped))
-        yield "gauge", "greenmine_gaps_suspected", "Gaps suspected or found, and not closed.", open_gaps
-        sender, asked = self.downlink_sender, len(judged.downlinks)
-        yield "counter", "greenmine_downlinks_sent", "Messages to devices that left since start.", sender.sent
-        yield "counter", "greenmine_downlinks_failed", "Attempts that nobody took since start.", sender.failed
-        yield "gauge", "greenmine_downlinks_waiting", "Messages to devices not sent yet.", asked
-        if self.broker is not None:
-            yield "gauge", "greenmine_mqtt_clients", "Clients of the embedded broker.", self.broker.connections
-            yield "counter", "greenmine_mqtt_denied", "Publishes without a grant since start.", self.broker.denied
-        if self.subscriber is not None:
-            yield "counter", "greenmine_mqtt_canaries", "Own messages that came back.", self.subscriber.canaries_back
-            missing = self.subscriber.canaries_missing
-            yield "counter", "greenmine_mqtt_canaries_missing", "Own messages that did not come back.", missing
-            dropped = self.subscriber.dropped_by_broker
-            yield "gauge", "greenmine_mqtt_broker_dropped", "Dropped by the broker since it started.", dropped
-            yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
-        yield from self.hj212.values()
-        yield from self.relay.values()
+        return self._health.checks()
 
     def _open_store(self) -> tuple[ReadingStore, Callable[[], object] | None]:
         """The chosen store, and what has to be done before it is written to."""
@@ -426,10 +323,10 @@ class Service:
 
     def _activate_policies(self) -> None:
         active = self.pipeline.judge.state.policy_hashes
-        for mine, policy in sorted(self._policies.items()):
+        for mine, policy in sorted(self.policies.items()):
             if active.get(mine) != policy_hash(policy):
                 self._enter_policy(mine, to_canonical_json(policy))
-        for mine in sorted(set(self.pipeline.judge.state.policies) - set(self._policies)):
+        for mine in sorted(set(self.pipeline.judge.state.policies) - set(self.policies)):
             self._enter_policy(mine, "")
 
     def _enter_policy(self, mine: str, canonical: str) -> None:
@@ -497,7 +394,7 @@ class Service:
     def _topics(self) -> list[str]:
         """What is subscribed to on an external broker. A subscription that the account is not granted would end all."""
         wanted = self.settings.mqtt.topics
-        return wanted if wanted is not None else subscribed_topics(self._policies.values())
+        return wanted if wanted is not None else subscribed_topics(self.policies.values())
 
     def _link_changed(self, up: bool) -> None:
         """On paho's thread; must not block, so it does not wait for the commit."""

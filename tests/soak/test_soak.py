@@ -126,10 +126,10 @@ PIECES = [
 
 @pytest.mark.timeout(1800)
 def test_fifty_kills(tmp_path: Path) -> None:
-    acknowledged, victim = run_embedded(tmp_path, kills=50, count=100_000, early=False)
-    assert len(acknowledged) == 100_000
+    acknowledged, victim = run_embedded(tmp_path, kills=50, count=200_000, early=False)
+    assert len(acknowledged) == 200_000
     assert acknowledged - set(journalled_in(victim.home)) == set()
-    everything_is_stored(victim.home, 100_000)
+    everything_is_stored(victim.home, 200_000)
 
 
 @pytest.mark.timeout(1800)

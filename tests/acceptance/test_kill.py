@@ -213,10 +213,10 @@ def run_embedded(folder: Path, kills: int, count: int, early: bool) -> tuple[set
                 victim.kill()
                 victim.start()
             stream.allowed.release(count)
-            assert stream.done.wait(120), "the publisher did not come to its end"
+            assert stream.done.wait(600), "the publisher did not come to its end"
             assert stream.error is None
             if not early:
-                assert publisher.drain(60), "not everything was acknowledged in the end"
+                assert publisher.drain(120), "not everything was acknowledged in the end"
         victim.finish()
     finally:
         victim.abandon()
@@ -262,7 +262,7 @@ def test_external_broker_gives_back_what_was_not_committed(tmp_path: Path, mosqu
                 victim.kill()
                 victim.start()
             stream.allowed.release(MESSAGES)
-            assert stream.done.wait(120)
+            assert stream.done.wait(600)
             assert stream.error is None
             assert publisher.drain(60)
         wait_until(lambda: journal_size(victim.home) >= MESSAGES, 60, "the rest of the queue")

@@ -27,14 +27,14 @@ BATCH = 1_000
 T0_NS = 1_790_000_000_000_000_000
 STEP_NS = 60 * 10**9
 METRICS = ("pm10", "pm25", "tsp", "ph", "laeq")
-COLUMNS = ("VARCHAR",) * 5 + ("INTEGER", "BIGINT", "DOUBLE", "INTEGER")
+COLUMNS = ("VARCHAR",) * 5 + ("INTEGER", "BIGINT", "DOUBLE", "INTEGER", "DOUBLE")
 TABLE = """CREATE TABLE readings (mine VARCHAR NOT NULL, device VARCHAR NOT NULL, metric VARCHAR NOT NULL,
     channel VARCHAR NOT NULL, stat VARCHAR NOT NULL, period_s INTEGER NOT NULL, time_ns BIGINT NOT NULL,
-    value DOUBLE NOT NULL, quality INTEGER NOT NULL, {key})"""
+    value DOUBLE NOT NULL, quality INTEGER NOT NULL, calibrated DOUBLE, {key})"""
 KEY = "PRIMARY KEY (mine, device, metric, channel, stat, period_s, time_ns)"
 FILL = f"""INSERT INTO readings
     SELECT 'mine-' || (i % 5), 'dev-' || (i % 200), (['pm10', 'pm25', 'tsp', 'ph', 'laeq'])[1 + (i % 1000) // 200], '',
-           'inst', 0, {T0_NS} + (i // 1000) * {STEP_NS} + (i % 1000) * 1000000, random() * 100, 0
+           'inst', 0, {T0_NS} + (i // 1000) * {STEP_NS} + (i % 1000) * 1000000, random() * 100, 0, NULL
     FROM range($1, $2) t(i)"""
 LISTS = "SELECT " + ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(COLUMNS, 1))
 MARKS = ", ".join("?" * len(COLUMNS))
@@ -53,7 +53,7 @@ def batch(number: int, late: bool = False) -> list[Reading]:
 
 
 def rows(readings: list[Reading]) -> list[tuple[object, ...]]:
-    return [(*reading.series, reading.time_ns, reading.value, reading.quality) for reading in readings]
+    return [(*reading.series, *reading[1:]) for reading in readings]
 
 
 def as_lists(connection: duckdb.DuckDBPyConnection, insert: str) -> Callable[[list[Reading]], object]:

@@ -8,8 +8,8 @@ well again for the last quarter. The load goes on all the while, twice a second 
     python benchmarks/outage.py [--rate 5000] [--for 360]
 
 That is 1,800,000 readings, an hour's at 500/s. Prints one JSON object; exit 1 where a reading is not stored. Lag is
-from a reading's own time to its arrival at the store. `catch_up` is how fast what had waited was written, as a multiple
-of the load's rate, which went on beside it. Needs mosquitto.
+from a reading's own time to its arrival at the store, counted from the first write after the store's return. `catch_up`
+is how fast what had waited was written, as a multiple of the load's rate, which went on beside it. Needs mosquitto.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Store:
         self.turns = turns
         self.there = bytearray(SENSORS * turns)
         self.stored = self.doubled = 0
-        self.way, self.back_at = "ok", 0.0
+        self.way, self.well_at, self.back_at = "ok", 0.0, 0.0
+        """When the store was well again, and when it was first asked then: catching up begins there."""
         self.requests: Counter[str] = Counter()
         self.lags_s: list[float] = []
         self.backlog = 0
@@ -60,6 +61,8 @@ class Store:
         """The lines of a write."""
         now = time.time()
         with self.lock:
+            if self.well_at and not self.back_at:
+                self.back_at = now
             for line in gzip.decompress(body).decode().splitlines():
                 head, _, time_ns = line.split(" ")
                 time_s = int(time_ns) / 1e9
@@ -81,7 +84,7 @@ class Store:
         """From now on it is so."""
         with self.lock:
             if way == "ok" and self.way != "ok":
-                self.back_at = time.time()
+                self.well_at = time.time()
             self.way = way
 
     def found(self) -> dict[str, Any]:
@@ -93,6 +96,7 @@ class Store:
                 "stored": self.stored,
                 "written_twice": self.doubled,
                 "requests": dict(self.requests),
+                "asked_again_after_s": round(self.back_at - self.well_at, 2),
                 "backlog": self.backlog,
                 "backlog_s": round(took_s, 2),
                 "backlog_per_s": round(self.backlog / took_s) if took_s > 0 else None,

@@ -16,6 +16,8 @@ from greenmine.ingest.usual_unit import usual_unit
 
 ENOUGH_VALUES = 5
 """So many equal values in a row are called constant."""
+REST_AT_ZERO = frozenset(("rain",))
+"""Metrics that are 0 most of the time."""
 CLOCK_TOLERANCE_S = 120.0
 ZONE_STEP_S, ZONE_TOLERANCE_S = 3600.0, 120.0
 SILENT_INTERVALS = 3
@@ -117,7 +119,8 @@ def _of_series(series: Series, setting: Registered | None, heard: Heard) -> Iter
     values = [sample.value for sample in kept if sample.value is not None]
     if setting is None:
         yield Finding(FindingKind.NOT_REGISTERED, series)
-    if len(values) >= ENOUGH_VALUES and len(set(values)) == 1:
+    is_at_rest = series.metric in REST_AT_ZERO and not any(values)
+    if len(values) >= ENOUGH_VALUES and len(set(values)) == 1 and not is_at_rest:
         kind = FindingKind.ALL_ZERO if values[0] == 0 else FindingKind.CONSTANT
         yield Finding(kind, series, {"count": len(values)})
     if kept and not {"range", "negative"}.isdisjoint(kept[-1].flags):

@@ -145,6 +145,10 @@ class Ui:
         """Whose name an address is."""
         return texts.pick(texts.NETWORKS, self.language, network)
 
+    def principle(self, word: str) -> str:
+        """How a sensor measures."""
+        return texts.pick(texts.PRINCIPLES, self.language, word)
+
     def quarantine(self, word: str) -> str:
         """Why a reading was kept apart."""
         return texts.pick(wording.QUARANTINES, self.language, word)

@@ -337,6 +337,30 @@ LOOKS: dict[str, tuple[str, str]] = {
     "unwatched": ("尚无消息", "no message yet"),
 }
 """How a device stands in the commissioning view."""
+PRINCIPLES: dict[str, tuple[str, str]] = {
+    "beta": ("β 射线吸收", "beta attenuation"),
+    "light_scattering": ("光散射", "light scattering"),
+    "gravimetric": ("重量法", "gravimetric"),
+    "capacitance": ("电容法", "capacitance"),
+    "fdr": ("频域反射", "frequency domain reflectometry"),
+    "electrode": ("电极法", "electrode"),
+    "glass_electrode": ("玻璃电极法", "glass electrode"),
+    "electromagnetic": ("电磁法", "electromagnetic"),
+    "fluorescence": ("荧光法", "fluorescence"),
+    "nephelometry": ("散射光浊度法", "nephelometry"),
+    "multi_parameter_sonde": ("多参数探头", "multi-parameter sonde"),
+    "class_1_meter": ("1 级声级计", "class 1 sound level meter"),
+    "sound_level_meter": ("声级计", "sound level meter"),
+    "ultrasonic": ("超声波", "ultrasonic"),
+    "thermistor": ("热敏电阻", "thermistor"),
+    "tipping_bucket": ("翻斗式", "tipping bucket"),
+    "electronic": ("电子式", "electronic"),
+    "cosmic_ray_neutron": ("宇宙射线中子法", "cosmic-ray neutron"),
+    "simulated": ("模拟", "simulated"),
+    "unknown": ("未知", "unknown"),
+}
+"""Principles of measurement that policies name often; another stands there as the policy has it."""
+
 NETWORKS: dict[str, tuple[str, str]] = {
     "mqtt": ("MQTT 主题", "MQTT topic"),
     "dev_eui": ("LoRaWAN DevEUI", "LoRaWAN DevEUI"),

@@ -83,6 +83,14 @@ def test_what_is_found(sent: Heard, expected: list[str]) -> None:
     assert kinds(findings(REGISTERED, sent, NOW + 2 * S)) == expected
 
 
+@pytest.mark.parametrize(("value", "expected"), [(0.0, []), (0.4, ["constant"])])
+def test_a_dry_rain_gauge_is_no_broken_one(value: float, expected: list[str]) -> None:
+    rain, log = Series("m", "dust-1", "rain"), CommissioningLog()
+    for minute in range(8):
+        log.on_changes([Change("message", message({rain: value}, NOW - (7 - minute) * 60 * S))])
+    assert kinds(findings({rain: Registered("mm", 60)}, log.heard("m")["dust-1"], NOW)) == expected
+
+
 def test_a_device_that_is_registered_and_was_never_heard() -> None:
     assert kinds(findings(REGISTERED, None, NOW)) == ["never_heard"]
     assert findings({}, None, NOW) == [], "a gateway need not speak"

@@ -100,6 +100,12 @@ def test_alerts_are_listed_active_and_unanswered_first(alarm: httpx.Client) -> N
     assert "最近解除" in alarm.get("/mines/demo-pit").text
 
 
+def test_how_a_sensor_measures_is_said_in_words(alarm: httpx.Client) -> None:
+    for language, words in (("en", "light scattering"), ("zh", "光散射")):
+        page = alarm.get(f"/mines/demo-pit/devices/dust-road?lang={language}")
+        assert f"<dd>{words}</dd>" in page.text
+
+
 def test_the_sensor_page_offers_ranges_charts_and_its_alerts(alarm: httpx.Client) -> None:
     html = alarm.get("/mines/demo-pit/devices/dust-road?range=7d").text
     assert 'aria-current="true">7 天' in html

@@ -32,11 +32,13 @@ _HOUR_NS = 3600 * 1_000_000_000
 
 
 class KeeperLimits(NamedTuple):
-    """`keep_ns`: how long what is stored stays in the journal's file. `segment_ns`: how much time goes into a segment.
+    """`keep_ns`: how long what is stored stays in the journal's file. `segment_ns`: how much time goes into a segment,
+    and `short_segment_ns` at the least where room is short: with each goes a snapshot of the whole state.
     `archive_ns`: how long segments are kept (0: for ever)."""
 
     keep_ns: int = 72 * _HOUR_NS
     segment_ns: int = 24 * _HOUR_NS
+    short_segment_ns: int = _HOUR_NS // 6
     archive_ns: int = 0
 
 
@@ -101,7 +103,9 @@ class JournalKeeper:
         begun_ns = pending[-1].clock_ns if pending else self._begun_ns(archived)
         short = self.room >= Room.SHORT
         newest = pending[-1].cursor if pending else archived
-        if begun_ns is not None and cursor > newest and (short or clock_ns - begun_ns >= self._limits.segment_ns):
+        # Where room is short, one more snapshot makes none as long as the one before it waits for the store.
+        length_ns = self._limits.short_segment_ns if short and not pending else self._limits.segment_ns
+        if begun_ns is not None and cursor > newest and clock_ns - begun_ns >= length_ns:
             pending.append(self._take_snapshot())
         added = None
         if pending and self._may_go(pending[0], clock_ns, short):

@@ -171,6 +171,26 @@ def test_where_room_is_short_what_is_stored_goes_at_once(home: Home) -> None:
     assert [one.last_no for one in home.keeper.segments] == [3]
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_short_disk_is_not_filled_with_snapshots(home: Home, stored: bool) -> None:
+    """Each holds the whole state: one a look would take the room that the archive is to make."""
+    home.go(3, stored)
+    home.usage = DiskUsage(10**12, 95 * 10**10, 2 * 10**9)
+    assert home.keeper.look() is Room.SHORT
+    start_ns = START_NS + home.hour * HOUR_NS
+    taken = set()
+    for second in range(0, 3600, 20):
+        at_ns = start_ns + second * NS_PER_S
+        home.journal.append([(at_ns, at_ns, [message(entry(at_ns, {"pm10": 20.0}))])])
+        home.pipeline.run_available()
+        if stored:
+            StoreWriter(home.state, home.store, ManualClock(at_ns)).run_available()
+        home.keeper.archive()
+        taken |= {path.name for path in (home.path / "archive").glob("state-*.db.gz")}
+    assert len(taken) == (6 if stored else 1)
+    assert len(home.keeper.segments) == (6 if stored else 0)
+
+
 def test_segments_older_than_the_readings_are_removed_and_that_is_on_record(home: Home) -> None:
     home.go(24 * 36)
     oldest = home.keeper.segments[0]

@@ -43,7 +43,7 @@ from greenmine.ingest.journal_recovery import open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.ingest.registry import subscribed_topics
-from greenmine.ingest.subscriber import BrokerUrl, Subscriber
+from greenmine.ingest.subscriber import DROPPED_TOPIC, BrokerUrl, Subscriber
 from greenmine.intakes import StateIntakes
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
 from greenmine.logins import Logins
@@ -340,6 +340,10 @@ class Service:
             detail = self.subscriber.refusal or f"connected to {self.settings.mqtt.url}"
             advice = "look at mqtt.url, the account's password file and the broker's log"
             yield Check("mqtt", self.subscriber.connected, detail, advice)
+            if self.subscriber.dropped_by_broker:
+                detail = f"{self.subscriber.dropped_by_broker:,} messages 条消息"
+                advice = "acknowledged and lost: raise its max_queued_messages and max_queued_bytes 队列已满，请调高上限"
+                yield Check("broker dropped", True, detail, advice)
 
     def _values(self) -> Iterable[tuple[str, str, str, float]]:
         lag = self._journal.last_no - self.pipeline.cursor
@@ -385,6 +389,9 @@ class Service:
             yield "counter", "greenmine_mqtt_canaries", "Own messages that came back.", self.subscriber.canaries_back
             missing = self.subscriber.canaries_missing
             yield "counter", "greenmine_mqtt_canaries_missing", "Own messages that did not come back.", missing
+            dropped = self.subscriber.dropped_by_broker
+            if dropped is not None:
+                yield "gauge", "greenmine_mqtt_broker_dropped", "Messages that the broker has dropped.", dropped
             yield "gauge", "greenmine_mqtt_up", "Whether the external broker is connected.", self.subscriber.connected
         yield from self.hj212.values()
         yield from self.relay.values()
@@ -485,7 +492,7 @@ class Service:
     def _topics(self) -> list[str]:
         """What is subscribed to on an external broker. A subscription that the account is not granted would end all."""
         wanted = self.settings.mqtt.topics
-        return wanted if wanted is not None else subscribed_topics(self._policies.values())
+        return wanted if wanted is not None else [*subscribed_topics(self._policies.values()), DROPPED_TOPIC]
 
     def _link_changed(self, up: bool) -> None:
         """On paho's thread; must not block, so it does not wait for the commit."""

@@ -40,6 +40,9 @@ RECONNECT_LONGEST_S = 30
 CANARY_TOPIC = "mines/canary/ingest/down"
 """Within the tree that the account may write and read, and of a kind that is no reading."""
 CANARY_EVERY_S = 30.0
+DROPPED_TOPIC = "$SYS/broker/publish/messages/dropped"
+"""Where mosquitto says how many messages it has dropped because a queue was full; it acknowledged them all the same."""
+_NO_TELEMETRY = frozenset((CANARY_TOPIC, DROPPED_TOPIC))
 PUBLISH_TIMEOUT_S = 5.0
 _QOS_BITS = 6
 _TOPICS_KEPT = 20_000
@@ -85,8 +88,9 @@ class Subscriber:
     connection is lost, on paho's thread.
 
     A granted subscription proves nothing: a broker that lost it, or a half-open connection, brings no message and no
-    error. So a canary of our own goes out every 30 s, and where it has not come back by the next, the connection is
-    given up and made anew. It is not journalled.
+    error. So a canary of our own goes out every 30 s, and where it has not come back by the next, and nothing else of
+    its subscription either (it may stand behind a backlog), the connection is given up and made anew. It is not
+    journalled.
     """
 
     def __init__(
@@ -112,6 +116,8 @@ class Subscriber:
         self._ended = threading.Event()
         self._canary = threading.Thread(target=self._send_canaries, name="mqtt-canary", daemon=True)
         self._canary_out: bytes | None = None
+        self._heard = self._heard_before = 0
+        self.dropped_by_broker: int | None = None
         self.canaries_back = 0
         self.canaries_missing = 0
         self.connected = False
@@ -197,6 +203,9 @@ class Subscriber:
         if not self.connected:
             self._canary_out = None
             return
+        heard, self._heard_before = self._heard != self._heard_before, self._heard
+        if self._canary_out is not None and heard:
+            return  # a long backlog stands before it
         if self._canary_out is not None:
             self.canaries_missing += 1
             self._canary_out = None
@@ -232,12 +241,15 @@ class Subscriber:
         if flags.session_present and self._has_subscribed:
             self._link(True)
         else:
-            client.subscribe([(topic, 1) for topic in self._topics])
+            # At QoS 1 the count itself would wait in the full queue.
+            client.subscribe([(topic, int(topic != DROPPED_TOPIC)) for topic in self._topics])
 
     def _subscribed(
         self, _: mqtt.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None
     ) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
+        asked = zip(self._topics, reasons, strict=False)
+        # Not every broker has what mosquitto says of itself.
+        refused = [str(reason) for topic, reason in asked if reason.is_failure and topic != DROPPED_TOPIC]
         if refused:
             self.refusal = f"the broker refuses the subscription to {' '.join(self._topics)}: {', '.join(refused)}"
             log.error("subscriber: subscription refused", reasons=refused)
@@ -270,8 +282,8 @@ class Subscriber:
         generation, submissions = self._generation, []
         for packet_flags, mid, name, payload in messages:  # this runs for every message
             topic, flags = self._topic_names.get(name) or self._topic_name(name)
-            if topic == CANARY_TOPIC:
-                self._canary_came(mid, packet_flags, payload)
+            if topic in _NO_TELEMETRY:
+                self._told(topic, mid, packet_flags, payload)
                 continue
             flags |= _ARRIVAL_FLAGS[packet_flags]
             if not packet_flags & _QOS_BITS:
@@ -282,6 +294,7 @@ class Subscriber:
             submissions.append(Submission(record, self, _Token(generation, mid, packet_flags >> 1 & 3)))
         if submissions:
             self.received += len(submissions)
+            self._heard += submissions[-1].record.source.startswith("mines/")
             # Where one is refused the writer calls `acknowledge` without tokens as soon as there is room.
             self._writer.offer_all(submissions)
 
@@ -295,8 +308,12 @@ class Subscriber:
         self._topic_names[name] = found
         return found
 
-    def _canary_came(self, mid: int, packet_flags: int, payload: bytes) -> None:
-        if payload == self._canary_out:
+    def _told(self, topic: str, mid: int, packet_flags: int, payload: bytes) -> None:
+        if topic == DROPPED_TOPIC:
+            before, self.dropped_by_broker = self.dropped_by_broker, int(payload[:18]) if payload.isdigit() else None
+            if self.dropped_by_broker and self.dropped_by_broker != before:
+                log.error("subscriber: the broker dropped messages, its queue was full", total=self.dropped_by_broker)
+        elif payload == self._canary_out:
             self._canary_out = None
             self.canaries_back += 1
         self._client.ack(mid, packet_flags >> 1 & 3)

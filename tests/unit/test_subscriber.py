@@ -18,7 +18,7 @@ from greenmine.ingest import subscriber as subscriber_module
 from greenmine.ingest.gate import Account, hash_password
 from greenmine.ingest.journal_writer import Submission
 from greenmine.ingest.record import RecordFlag, RecordKind
-from greenmine.ingest.subscriber import KEPT_BYTES, BrokerUrl, Subscriber
+from greenmine.ingest.subscriber import DROPPED_TOPIC, KEPT_BYTES, BrokerUrl, Subscriber
 from tests import mqtt_client as m
 from tests.journal_rig import QUICK, JournalRig
 from tests.mosquitto_server import StartMosquitto, mosquitto
@@ -441,6 +441,53 @@ def test_where_the_canary_stays_away_the_connection_is_made_anew(
         client.publish(UP, b"heard again")
     assert writer.next().record.payload == b"heard again"
     taker.stop()
+
+
+@pytest.mark.mosquitto
+def test_a_canary_behind_a_backlog_is_waited_for(mosquitto: StartMosquitto, quick_reconnects: None) -> None:
+    """What comes meanwhile by the same subscription proves more than the canary could."""
+    server, link, writer = mosquitto([INGEST, D1]), Link(), FakeWriter()
+    taker = subscriber(server.port, writer, link)
+    taker.start()
+    link.wait_for(lambda told: told == [True])
+    taker._canary_out = b"one that is still in the broker's queue"
+    with Client(server.port, D1.name, PASSWORD) as client:
+        for _ in range(2):
+            client.publish(UP, b"a reading of long ago")
+            writer.next()
+            taker.send_canary()
+    assert (taker.canaries_missing, link.told) == (0, [True])
+    taker.send_canary()
+    link.wait_for(lambda told: told == [True, False, True])
+    assert taker.canaries_missing == 1
+    taker.stop()
+
+
+@pytest.mark.mosquitto
+def test_what_the_broker_dropped_is_noticed(mosquitto: StartMosquitto) -> None:
+    server = mosquitto([INGEST, D1], "max_inflight_messages 1", "max_queued_messages 1", "sys_interval 1")
+    link, writer = Link(), FakeWriter()
+    url = BrokerUrl.parse(f"mqtt://127.0.0.1:{server.port}")
+    taker = Subscriber(url, INGEST.name, PASSWORD, writer, link, topics=("mines/#", DROPPED_TOPIC))  # type: ignore[arg-type]
+    taker.start()
+    link.wait_for(lambda told: told == [True])
+    with Client(server.port, D1.name, PASSWORD) as client:
+        for number in range(5):
+            client.publish(UP, b"reading %d" % number)
+    pause = threading.Event()
+    for _ in range(int(WAIT_S / 0.05)):
+        if taker.dropped_by_broker:
+            break
+        pause.wait(0.05)
+    assert taker.dropped_by_broker == 3, "of five one was on its way and one in the queue"
+    assert writer.offered.qsize() == 1, "and nothing but the reading was offered"
+    taker.stop()
+
+
+@pytest.mark.parametrize("payload", [b"", b"-1", b"many", b"9" * 5000, b"\xff"])
+def test_a_count_that_is_none_troubles_nobody(payload: bytes) -> None:
+    taker = subscriber(1, FakeWriter(), lambda _: None)
+    taker._told(DROPPED_TOPIC, 0, 0, payload)
 
 
 def test_a_certificate_that_is_none_is_said_so(tmp_path: Path) -> None:

@@ -342,7 +342,9 @@ class Service:
             yield Check("mqtt", self.subscriber.connected, detail, advice)
             if self.subscriber.dropped_by_broker:
                 detail = f"{self.subscriber.dropped_by_broker:,} messages 条消息"
-                advice = "acknowledged and lost: raise its max_queued_messages and max_queued_bytes 队列已满，请调高上限"
+                advice = (
+                    "acknowledged and lost: raise its max_queued_messages and max_queued_bytes 队列已满，请调高上限"
+                )
                 yield Check("broker dropped", True, detail, advice)
 
     def _values(self) -> Iterable[tuple[str, str, str, float]]:

@@ -31,6 +31,7 @@ class _Words(NamedTuple):
     cleared: str
     silent: str
     link: str
+    disk: str
     limit: str
     over: str
     under: str
@@ -41,11 +42,13 @@ class _Words(NamedTuple):
 
 _WORDS = {
     "zh": _Words(
-        "报警", "报警解除", "没有可用数据", "与消息服务器的连接中断", "限值", "高于", "低于", "数据时间", "建议",
+        "报警", "报警解除", "没有可用数据", "与消息服务器的连接中断", "磁盘已满，停止接收数据",
+        "限值", "高于", "低于", "数据时间", "建议",
         "报警编号",
     ),
     "en": _Words(
-        "alert", "cleared", "no usable data", "connection to the broker lost", "limit", "above", "below", "measured",
+        "alert", "cleared", "no usable data", "connection to the broker lost",
+        "the disk is full, nothing is taken in", "limit", "above", "below", "measured",
         "advice", "alert id",
     ),
 }  # fmt: skip
@@ -115,7 +118,7 @@ def _finding(alert: Alert, language: str) -> str:
     words = _WORDS[language]
     metric = METRICS.get(alert.metric)
     if metric is None:
-        return words.link
+        return words.disk if alert.kind == "disk" else words.link
     name = metric.zh if language == "zh" else metric.en
     if alert.value is None or alert.limit is None:
         return f"{name} {words.silent}"

@@ -168,6 +168,7 @@ class Service:
                 keep_ns=settings.journal.keep_hours * 3600 * NS_PER_S,
                 archive_ns=settings.store.retention_days * 86_400 * NS_PER_S,
             ),
+            lambda: bool(self.pipeline.judge.state.disk_alerts),
         )
         self._acts = ActDesk(self.pipeline, self.writer)
         flush_s = settings.store.flush_ms / 1000

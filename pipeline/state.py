@@ -33,6 +33,8 @@ IDENTITY_SPAN_NS = 72 * 3600 * 1_000_000_000
 """How long identities are kept for comparison; for older readings the store itself is asked."""
 LINK_RULE = "broker-link"
 """Stands for a rule in the key of alerts about the connection to an external broker."""
+DISK_RULE = "disk-room"
+"""The same of alerts that the disk is full, and so nothing is taken from devices."""
 
 
 class Past(Protocol):
@@ -94,6 +96,7 @@ class JudgeState:
     alerts: dict[AlertKey, Alert] = field(default_factory=dict)
     keys_by_id: dict[str, AlertKey] = field(default_factory=dict)
     link_alerts: set[AlertKey] = field(default_factory=set)
+    disk_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     downlinks: dict[str, DownlinkState] = field(default_factory=dict)
     activities: dict[str, dict[int, ActivityInterval]] = field(default_factory=dict)
@@ -189,9 +192,10 @@ class JudgeState:
         elif known is not None and known.id == alert.id:
             del self.alerts[alert.key]
             del self.keys_by_id[alert.id]
-        if alert.key.rule == LINK_RULE:
-            lost = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
-            (self.link_alerts.add if lost else self.link_alerts.discard)(alert.key)
+        if alert.key.rule in (LINK_RULE, DISK_RULE):
+            of_rule = self.link_alerts if alert.key.rule == LINK_RULE else self.disk_alerts
+            lasts = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
+            (of_rule.add if lasts else of_rule.discard)(alert.key)
 
     def needed_longer_ns(self, before_ns: int) -> dict[int, int]:
         """The series, by number, of whose identities some before this time are needed because a window reaches

@@ -16,7 +16,7 @@ from greenmine.core.principal import SERVICE, Principal, PrincipalKind
 from greenmine.core.reading import Reading, Series
 from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
-from greenmine.pipeline.state import LINK_RULE, JudgeState
+from greenmine.pipeline.state import DISK_RULE, LINK_RULE, JudgeState
 from greenmine.rules import conditions
 from greenmine.rules.binding import Binding
 from greenmine.rules.conditions import INACTIVE, ConditionState, Event, EventKind
@@ -98,7 +98,18 @@ class Watch:
 
     def link_restored(self, clock_ns: int, fx: Effects) -> None:
         """The external broker is back: end the alerts of the lost connection."""
-        for key in sorted(self._state.link_alerts):
+        self._restored(self._state.link_alerts, clock_ns, fx)
+
+    def disk_full(self, clock_ns: int, fx: Effects) -> None:
+        """Nothing is taken from devices any more: one alert a mine, and not one for every silence that follows."""
+        self._trouble(AlertKey("", DISK_RULE, "disk", ""), "disk", self._state.disk_alerts, clock_ns, fx)
+
+    def disk_has_room(self, clock_ns: int, fx: Effects) -> None:
+        """There is room again."""
+        self._restored(self._state.disk_alerts, clock_ns, fx)
+
+    def _restored(self, alerts: set[AlertKey], clock_ns: int, fx: Effects) -> None:
+        for key in sorted(alerts):
             alert = self._state.alerts[key]
             event = Event(EventKind.CLEAR, Reason.DATA_RETURNED, None, None)
             self._change(alert, Condition.CLEARED, event, clock_ns, str(SERVICE), fx)
@@ -156,7 +167,7 @@ class Watch:
 
     def _heard_ns(self, series: Series, clock_ns: int) -> int:
         state = self._state
-        if state.link_down_since_ns is not None:
+        if state.link_down_since_ns is not None or state.disk_alerts:
             return clock_ns
         known = state.series.get(series)
         usable_ns = known.usable_clock_ns or 0 if known else 0
@@ -285,11 +296,14 @@ class Watch:
     def _link_lost(self, clock_ns: int, fx: Effects) -> None:
         state = self._state
         assert state.link_down_since_ns is not None
-        if clock_ns - state.link_down_since_ns < LINK_GRACE_NS:
-            return
+        if clock_ns - state.link_down_since_ns >= LINK_GRACE_NS:
+            self._trouble(AlertKey("", LINK_RULE, "broker", ""), "link", state.link_alerts, clock_ns, fx)
+
+    def _trouble(self, like: AlertKey, kind: str, known: set[AlertKey], clock_ns: int, fx: Effects) -> None:
+        """Raise an alert of the service itself for every mine that has none of these."""
         cause = Cause(
             metric="",
-            kind="link",
+            kind=kind,
             severity=Severity.CRITICAL,
             reason=Reason.NO_USABLE_DATA,
             value=None,
@@ -299,9 +313,9 @@ class Watch:
             at_ns=clock_ns,
             principal=str(SERVICE),
         )
-        for mine in sorted(state.policies):
-            key = AlertKey(mine, LINK_RULE, "broker", "")
-            if key not in state.link_alerts:
+        for mine in sorted(self._state.policies):
+            key = like._replace(mine=mine)
+            if key not in known:
                 self._raise_for(key, cause, fx)
 
     def _next_position(self) -> int:

@@ -220,6 +220,28 @@ def test_without_room_nothing_is_acknowledged_and_acts_are_still_taken(home: Hom
     assert home.writer.offer(Submission(record, sink, 1))
 
 
+def test_a_full_disk_is_entered_once_and_so_is_its_end(home: Home) -> None:
+    def entered() -> list[str]:
+        return [json.loads(one.record.payload)["event"] for one in home.writer._queue]
+
+    home.keeper.look()
+    assert entered() == [], "nothing was said, and nothing is to be said"
+    home.usage = DiskUsage(10**12, 999 * 10**9, 10**8)
+    home.writer._limits = WriterLimits(queue_records=0)
+    home.keeper.look()
+    assert entered() == []
+    home.writer._limits = WriterLimits()
+    for _ in range(3):
+        home.keeper.look()
+    assert entered() == ["disk_full"]
+    home.usage = PLENTY
+    home.keeper.look()
+    assert entered() == ["disk_full", "disk_room"]
+    home.keeper._said, home.keeper._is_alarmed = None, lambda: True  # a restart after it was mended
+    home.keeper.look()
+    assert entered()[2:] == ["disk_room"]
+
+
 def test_the_quota_of_the_journal(home: Home) -> None:
     home.room.quota_bytes = home.journal.size_bytes() * 2
     assert home.keeper.look() is Room.ENOUGH

@@ -25,7 +25,7 @@ from greenmine.core.reading import Reading
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
 from greenmine.ingest.record import Record, RecordFlag
 from greenmine.pipeline.pipeline import Pipeline
-from greenmine.pipeline.state import LINK_RULE
+from greenmine.pipeline.state import DISK_RULE, LINK_RULE
 from greenmine.policy.model import Policy
 from greenmine.store import audit, hours
 from greenmine.store.state import StateDb
@@ -107,6 +107,7 @@ saids = st.builds(
         + ("acknowledge", "note", "resolve", "keyed note", "fact", "replay", "replay")
         + ("calibration", "calibration", "replacement", "approve", "reject")
         + ("delivered", "delivered", "retry", "refused", "policy", "mine leaves", "start", "link_down", "link_up")
+        + ("disk_full", "disk_room")
     ),
     st.sampled_from(("pm10", "pm10", "pm25", "laeq")),
     st.sampled_from(VALUES),
@@ -172,7 +173,7 @@ class Narrator:
             yield activation(self.policy)
         elif kind == "mine leaves":
             yield activation(None)
-        elif kind in ("start", "link_down", "link_up"):
+        elif kind in ("start", "link_down", "link_up", "disk_full", "disk_room"):
             yield service(kind)
         else:
             yield from self._answers(kind, number)
@@ -396,7 +397,7 @@ def assert_conditions_fit(s: Scene) -> None:
             )
     firing = {a.key: a.condition.value for a in open_alerts if a.condition is not Condition.CLEARED}
     expected = {key: "stale" if found == {"stale"} else "firing" for key, found in phases.items()}
-    assert {key: found for key, found in firing.items() if key.rule != LINK_RULE} == expected
+    assert {key: found for key, found in firing.items() if key.rule not in (LINK_RULE, DISK_RULE)} == expected
 
 
 LONG_SCRIPT: list[tuple[float, list[Said]]] = [

@@ -471,6 +471,11 @@ def test_a_dead_letter_is_found_by_its_reason_and_shown(filled: Path) -> None:
     assert gm("dead-letters", "replay", "--reason", "protobuf", "--home", filled).code == BAD_INPUT
     tally = gm("dead-letters", "replay", "--reason", dead["word"], "--json", "--home", filled)
     assert (tally.code, tally.json["stored"]) == (0, 0)
+    listed = gm("dead-letters", "list", "--home", filled).out.splitlines()[0]
+    assert listed.count(" / ") == 7, "every heading in both languages"
+    said = gm("dead-letters", "replay", "--reason", dead["word"], "--home", filled).out
+    assert "messages 报文 1" in said
+    assert all(part.split()[-2][0] > "\u4e00" for part in said.split(", "))
 
 
 def test_dead_letters_are_replayed(served: Path) -> None:

@@ -19,8 +19,8 @@ from greenmine.ingest.archive import Segment
 from greenmine.ingest.archive_writer import ArchiveWriter, Snapshot
 from greenmine.ingest.disk_room import DISK_FULL, DISK_HAS_ROOM, DiskRoom, Room
 from greenmine.ingest.journal import Journal, JournalReader
-from greenmine.ingest.journal_writer import JournalWriter, Submission
-from greenmine.ingest.record import Record, RecordKind
+from greenmine.ingest.journal_writer import JournalWriter
+from greenmine.local_alarm import LocalAlarm
 from greenmine.pipeline.commit import aside_of
 from greenmine.pipeline.snapshot import StateSnapshot, take_snapshot
 from greenmine.store import outbox
@@ -68,8 +68,7 @@ class JournalKeeper:
         self.room = Room.ENOUGH
         self.trouble: GreenmineError | None = None
         self.words = ""
-        self._is_alarmed = is_alarmed
-        self._said: bool | None = None
+        self._alarm = LocalAlarm(writer, is_alarmed, DISK_FULL, DISK_HAS_ROOM)
 
     def start(self) -> None:
         """Start the thread."""
@@ -94,16 +93,8 @@ class JournalKeeper:
             say = log.error if self.room >= Room.SHORT else log.info
             say("journal: room on the disk", room=self.room.name.lower(), detail=self.words)
         self._writer.hold(self.room is Room.NONE)
-        self._say(self.room is Room.NONE)
+        self._alarm.say(self.room is Room.NONE, self.words)
         return self.room
-
-    def _say(self, full: bool) -> None:
-        """Have the mines told, once; at the next look where the journal's queue has no room now."""
-        if full == (self._is_alarmed() if self._said is None else self._said):
-            return
-        event = json.dumps({"event": DISK_FULL if full else DISK_HAS_ROOM, "detail": self.words}).encode()
-        if self._writer.offer(Submission(Record(RecordKind.SERVICE, "service:journal", event))):
-            self._said = full
 
     def archive(self) -> Segment | None:
         """Do the next step: a snapshot when a segment's time is over, a segment when it may go; the latter.

@@ -51,6 +51,8 @@ class Reason(StrEnum):
     NO_USABLE_DATA = "no_usable_data"
     BACK_WITHIN_CLEAR_LEVEL = "back_within_clear_level"
     DATA_RETURNED = "data_returned"
+    SERVICE_FAULT = "service_fault"
+    SERVICE_MENDED = "service_mended"
     SILENT_WHILE_FIRING = "silent_while_firing"
     RULE_REMOVED = "rule_removed"
     ACKNOWLEDGED_BY_PERSON = "acknowledged_by_person"

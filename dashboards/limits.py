@@ -51,6 +51,7 @@ def raise_lines(policy: Policy, series: Series) -> list[LimitLine]:
 
 _OF_THE_SERVICE = {
     "broker-link": Words(zh="与消息服务器的连接中断", en="Connection to the broker lost"),
+    "store-refuses": Words(zh="数据库拒绝写入，数据等待入库", en="The store refuses readings, they wait"),
     "disk-room": Words(zh="磁盘已满，停止接收数据", en="The disk is full, nothing is taken in"),
 }
 """What the alerts of the service itself have in the place of a rule."""

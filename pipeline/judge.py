@@ -34,6 +34,7 @@ from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.policy.canonical import from_canonical_json, policy_hash
 from greenmine.store.audit import AuditEntry
+from greenmine.store.writer import STORE_REFUSES, STORE_TAKES
 
 PRUNE_EVERY_NS = 3600 * 1_000_000_000
 STANDS_ALONE = frozenset((RecordKind.ACT, RecordKind.POLICY, RecordKind.SERVICE))
@@ -162,6 +163,10 @@ class Judge:
             state.link_down_since_ns = batch.clock_ns
         elif name == DISK_FULL:
             self._watch.disk_full(batch.clock_ns, fx)
+        elif name == STORE_REFUSES:
+            self._watch.store_refuses(batch.clock_ns, fx)
+        elif name == STORE_TAKES:
+            self._watch.store_takes(batch.clock_ns, fx)
         elif name == DISK_HAS_ROOM:
             state.listening_since_ns = batch.clock_ns
             self._watch.disk_has_room(batch.clock_ns, fx)

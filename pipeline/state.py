@@ -35,6 +35,8 @@ LINK_RULE = "broker-link"
 """Stands for a rule in the key of alerts about the connection to an external broker."""
 DISK_RULE = "disk-room"
 """The same of alerts that the disk is full, and so nothing is taken from devices."""
+STORE_RULE = "store-refuses"
+"""The same of alerts that the store takes nothing until somebody mends that."""
 
 
 class Past(Protocol):
@@ -97,6 +99,7 @@ class JudgeState:
     keys_by_id: dict[str, AlertKey] = field(default_factory=dict)
     link_alerts: set[AlertKey] = field(default_factory=set)
     disk_alerts: set[AlertKey] = field(default_factory=set)
+    store_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     downlinks: dict[str, DownlinkState] = field(default_factory=dict)
     activities: dict[str, dict[int, ActivityInterval]] = field(default_factory=dict)
@@ -192,8 +195,9 @@ class JudgeState:
         elif known is not None and known.id == alert.id:
             del self.alerts[alert.key]
             del self.keys_by_id[alert.id]
-        if alert.key.rule in (LINK_RULE, DISK_RULE):
-            of_rule = self.link_alerts if alert.key.rule == LINK_RULE else self.disk_alerts
+        of_service = {LINK_RULE: self.link_alerts, DISK_RULE: self.disk_alerts, STORE_RULE: self.store_alerts}
+        of_rule = of_service.get(alert.key.rule)
+        if of_rule is not None:
             lasts = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
             (of_rule.add if lasts else of_rule.discard)(alert.key)
 

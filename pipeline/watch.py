@@ -16,7 +16,7 @@ from greenmine.core.principal import SERVICE, Principal, PrincipalKind
 from greenmine.core.reading import Reading, Series
 from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
-from greenmine.pipeline.state import DISK_RULE, LINK_RULE, JudgeState
+from greenmine.pipeline.state import DISK_RULE, LINK_RULE, STORE_RULE, JudgeState
 from greenmine.rules import conditions
 from greenmine.rules.binding import Binding
 from greenmine.rules.conditions import INACTIVE, ConditionState, Event, EventKind
@@ -98,20 +98,30 @@ class Watch:
 
     def link_restored(self, clock_ns: int, fx: Effects) -> None:
         """The external broker is back: end the alerts of the lost connection."""
-        self._restored(self._state.link_alerts, clock_ns, fx)
+        self._restored(self._state.link_alerts, Reason.DATA_RETURNED, clock_ns, fx)
 
     def disk_full(self, clock_ns: int, fx: Effects) -> None:
         """Nothing is taken from devices any more: one alert a mine, and not one for every silence that follows."""
-        self._trouble(AlertKey("", DISK_RULE, "disk", ""), "disk", self._state.disk_alerts, clock_ns, fx)
+        like, alarm = AlertKey("", DISK_RULE, "disk", ""), ("disk", Severity.CRITICAL, Reason.SERVICE_FAULT)
+        self._trouble(like, alarm, self._state.disk_alerts, clock_ns, fx)
 
     def disk_has_room(self, clock_ns: int, fx: Effects) -> None:
         """There is room again."""
-        self._restored(self._state.disk_alerts, clock_ns, fx)
+        self._restored(self._state.disk_alerts, Reason.SERVICE_MENDED, clock_ns, fx)
 
-    def _restored(self, alerts: set[AlertKey], clock_ns: int, fx: Effects) -> None:
+    def store_refuses(self, clock_ns: int, fx: Effects) -> None:
+        """The store takes nothing until somebody mends that. Readings wait and alarms go on: no more than a warning."""
+        like, alarm = AlertKey("", STORE_RULE, "store", ""), ("store", Severity.WARNING, Reason.SERVICE_FAULT)
+        self._trouble(like, alarm, self._state.store_alerts, clock_ns, fx)
+
+    def store_takes(self, clock_ns: int, fx: Effects) -> None:
+        """It takes readings again."""
+        self._restored(self._state.store_alerts, Reason.SERVICE_MENDED, clock_ns, fx)
+
+    def _restored(self, alerts: set[AlertKey], reason: Reason, clock_ns: int, fx: Effects) -> None:
         for key in sorted(alerts):
             alert = self._state.alerts[key]
-            event = Event(EventKind.CLEAR, Reason.DATA_RETURNED, None, None)
+            event = Event(EventKind.CLEAR, reason, None, None)
             self._change(alert, Condition.CLEARED, event, clock_ns, str(SERVICE), fx)
 
     def pause(self, until_ns: int, fx: Effects) -> None:
@@ -297,15 +307,24 @@ class Watch:
         state = self._state
         assert state.link_down_since_ns is not None
         if clock_ns - state.link_down_since_ns >= LINK_GRACE_NS:
-            self._trouble(AlertKey("", LINK_RULE, "broker", ""), "link", state.link_alerts, clock_ns, fx)
+            like, alarm = AlertKey("", LINK_RULE, "broker", ""), ("link", Severity.CRITICAL, Reason.NO_USABLE_DATA)
+            self._trouble(like, alarm, state.link_alerts, clock_ns, fx)
 
-    def _trouble(self, like: AlertKey, kind: str, known: set[AlertKey], clock_ns: int, fx: Effects) -> None:
-        """Raise an alert of the service itself for every mine that has none of these."""
+    def _trouble(
+        self,
+        like: AlertKey,
+        alarm: tuple[str, Severity, Reason],
+        known: set[AlertKey],
+        clock_ns: int,
+        fx: Effects,
+    ) -> None:
+        """Raise an alert of the service itself, of this kind, severity and reason, for every mine that has none."""
+        kind, severity, reason = alarm
         cause = Cause(
             metric="",
             kind=kind,
-            severity=Severity.CRITICAL,
-            reason=Reason.NO_USABLE_DATA,
+            severity=severity,
+            reason=reason,
             value=None,
             limit=None,
             unit="",

@@ -14,13 +14,14 @@ from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import StoreFull
 from greenmine.core.reading_store import InMemoryReadingStore
 from greenmine.ingest.backlog import Aside
-from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, DiskUsage, Room
+from greenmine.ingest.disk_room import DISK_FULL, DISK_HAS_ROOM, MEGABYTE, Ballast, DiskRoom, DiskUsage, Room
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_mark import JournalMark
 from greenmine.ingest.journal_recovery import MARK, open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
+from greenmine.local_alarm import LocalAlarm
 from greenmine.pipeline.commit import ASIDE
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.snapshot import opened_snapshot
@@ -237,7 +238,7 @@ def test_a_full_disk_is_entered_once_and_so_is_its_end(home: Home) -> None:
     home.usage = PLENTY
     home.keeper.look()
     assert entered() == ["disk_full", "disk_room"]
-    home.keeper._said, home.keeper._is_alarmed = None, lambda: True  # a restart after it was mended
+    home.keeper._alarm = LocalAlarm(home.writer, lambda: True, DISK_FULL, DISK_HAS_ROOM)  # as after a restart
     home.keeper.look()
     assert entered()[2:] == ["disk_room"]
 

@@ -347,6 +347,28 @@ class TestFullDisk:
             assert [a.key.rule for a in s.alerts()] == ["disk-room", "silent"]
 
 
+class TestStoreThatRefuses:
+    """Nothing is lost and alarms go on; but nobody may find out after weeks."""
+
+    def test_each_mine_is_warned_once_and_told_of_the_end(self) -> None:
+        with scene(policy([SILENT, DUSTY])) as s:
+            s.say(50).batch(service("store_refuses")).batch(service("store_refuses")).say(151, 50, every_s=60)
+            refused, dusty = s.alerts()
+            assert (refused.key, refused.kind, refused.severity) == (
+                AlertKey(MINE, "store-refuses", "store", ""), "store", Severity.WARNING
+            )  # fmt: skip
+            assert dusty.key.rule == "dusty", "judging goes on"
+            s.restart()
+            s.batch(service("start")).batch(service("store_refuses")).batch(service("store_takes"))
+            assert [a.condition for a in s.alerts() if a.kind == "store"] == [Condition.CLEARED]
+            assert [row["reason"] for row in s.rows("transition") if row["alert_id"] == refused.id] == [
+                "service_fault", "service_mended"
+            ]  # fmt: skip
+            assert sum("数据库拒绝写入" in row["subject"] for row in s.rows("notice")) == 2
+            s.tick(301)
+            assert [a.key.rule for a in s.alerts() if a.condition is Condition.FIRING] == ["silent"], "silence counts"
+
+
 class TestRefusals:
     """What must stop the pipeline, and what must not."""
 

@@ -10,7 +10,7 @@ from greenmine.core.reading import Series
 from greenmine.dashboards.build import county_dashboard, mine_dashboard, sensor_dashboard, series_title
 from greenmine.dashboards.limits import limit_lines, raise_lines, rule_title, window_name
 from greenmine.dashboards.panel import GRID_COLUMNS, Dashboard, PanelKind, Words
-from greenmine.pipeline.state import DISK_RULE, LINK_RULE
+from greenmine.pipeline.state import DISK_RULE, LINK_RULE, STORE_RULE
 from tests.web_fakes import open_pit_document, open_pit_policy, quarry_document, quarry_policy
 
 
@@ -135,6 +135,7 @@ def test_rules_have_names_also_without_a_title_and_after_they_are_gone() -> None
     assert rule_title(policy, "turbidity-high").en == "Turbidity warning > 50 NTU"
     assert rule_title(policy, "removed") == Words.same("removed")
     assert rule_title(policy, LINK_RULE).zh == "与消息服务器的连接中断"
+    assert rule_title(None, STORE_RULE) != Words.same(STORE_RULE)
     assert rule_title(None, DISK_RULE).en == "The disk is full, nothing is taken in"
     assert rule_title(None, "removed") == Words.same("removed")
     silent = open_pit_policy(rules=[{"id": "quiet", "kind": "absence", "severity": "notice", "after": "1h"}])

@@ -31,6 +31,8 @@ class _Words(NamedTuple):
     cleared: str
     silent: str
     link: str
+    disk: str
+    store: str
     limit: str
     over: str
     under: str
@@ -41,12 +43,12 @@ class _Words(NamedTuple):
 
 _WORDS = {
     "zh": _Words(
-        "报警", "报警解除", "没有可用数据", "与消息服务器的连接中断", "限值", "高于", "低于", "数据时间", "建议",
-        "报警编号",
+        "报警", "报警解除", "没有可用数据", "与消息服务器的连接中断", "磁盘已满，停止接收数据",
+        "数据库拒绝写入，数据等待入库", "限值", "高于", "低于", "数据时间", "建议", "报警编号",
     ),
     "en": _Words(
-        "alert", "cleared", "no usable data", "connection to the broker lost", "limit", "above", "below", "measured",
-        "advice", "alert id",
+        "alert", "cleared", "no usable data", "connection to the broker lost", "the disk is full, nothing is taken in",
+        "the store refuses readings, they wait", "limit", "above", "below", "measured", "advice", "alert id",
     ),
 }  # fmt: skip
 
@@ -115,7 +117,7 @@ def _finding(alert: Alert, language: str) -> str:
     words = _WORDS[language]
     metric = METRICS.get(alert.metric)
     if metric is None:
-        return words.link
+        return {"disk": words.disk, "store": words.store}.get(alert.kind, words.link)
     name = metric.zh if language == "zh" else metric.en
     if alert.value is None or alert.limit is None:
         return f"{name} {words.silent}"

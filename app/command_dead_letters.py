@@ -18,6 +18,16 @@ ReasonOption = Annotated[DeadReason | None, typer.Option("--reason", help="Only 
 MOST_AT_ONCE = 10_000
 """Letters that one act replays."""
 
+TALLY = {
+    "messages": "messages 报文",
+    "stored": "stored 入库",
+    "quarantined": "quarantined 隔离",
+    "still_dead": "still dead 仍拒收",
+    "already_known": "already known 已有",
+    "activities": "activities 活动",
+}
+"""What became of what was read again, as people read it."""
+
 
 @app.command("list")
 @reported
@@ -38,9 +48,17 @@ def list_dead_letters(
     word = None if reason is None else reason.value
     with state_of(the_home(home)) as connection:
         found = dead_letters.listed(connection, limit, not everything, word, mine, device)
-    names = ("id", "at", "word", "field", "topic", "client", "detail")
     rows = [dead_letter_out(row).model_dump() for row in found]
-    listing(rows, [(name, name) for name in names], as_json, "no dead letters / 没有死信")
+    columns = [
+        ("id", "id / 编号"),
+        ("at", "at / 时间"),
+        ("word", "reason / 原因"),
+        ("field", "place / 位置"),
+        ("topic", "topic / 主题"),
+        ("client", "client / 账号"),
+        ("detail", "detail / 说明"),
+    ]
+    listing(rows, columns, as_json, "no dead letters / 没有死信")
 
 
 @app.command()
@@ -105,4 +123,4 @@ def replay(
     if as_json:
         print_json(tally)
     else:
-        out.print(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in tally.items()))
+        out.print(", ".join(f"{TALLY.get(name, name)} {count}" for name, count in tally.items()))

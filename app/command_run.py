@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from greenmine.core.errors import UserError
+from greenmine.core.errors import StoreUnavailable, UserError
 from greenmine.policy.duration import parse_duration
 from greenmine.terminal import FAILED, HomeOption, err, print_line, reported
 
@@ -52,11 +52,21 @@ def run(
         while not stop.wait(0.5) and not service.failed.is_set():
             pass
     finally:
-        service.stop()
+        _stop(service)
     if service.failure is not None:
         err.print(f"greenmine: stopped: {service.failure}", style="red", markup=False, highlight=False)
         raise typer.Exit(FAILED)
     err.print("stopped / 已停止")
+
+
+def _stop(service: Any) -> None:
+    """Stop it; what goes wrong with that after a failure follows from it, and the failure is what has to be said."""
+    try:
+        service.stop()
+    except StoreUnavailable as error:
+        if service.failure is None:
+            raise
+        err.print(f"greenmine: at the end: {error}", markup=False, highlight=False)
 
 
 @reported

@@ -17,9 +17,10 @@ import structlog
 from greenmine.core.errors import GreenmineError, StoreUnavailable
 from greenmine.ingest.archive import Segment
 from greenmine.ingest.archive_writer import ArchiveWriter, Snapshot
-from greenmine.ingest.disk_room import DiskRoom, Room
+from greenmine.ingest.disk_room import DISK_FULL, DISK_HAS_ROOM, DiskRoom, Room
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import JournalWriter
+from greenmine.local_alarm import LocalAlarm
 from greenmine.pipeline.commit import aside_of
 from greenmine.pipeline.snapshot import StateSnapshot, take_snapshot
 from greenmine.store import outbox
@@ -32,11 +33,13 @@ _HOUR_NS = 3600 * 1_000_000_000
 
 
 class KeeperLimits(NamedTuple):
-    """`keep_ns`: how long what is stored stays in the journal's file. `segment_ns`: how much time goes into a segment.
+    """`keep_ns`: how long what is stored stays in the journal's file. `segment_ns`: how much time goes into a segment,
+    and `short_segment_ns` at the least where room is short: with each goes a snapshot of the whole state.
     `archive_ns`: how long segments are kept (0: for ever)."""
 
     keep_ns: int = 72 * _HOUR_NS
     segment_ns: int = 24 * _HOUR_NS
+    short_segment_ns: int = _HOUR_NS // 6
     archive_ns: int = 0
 
 
@@ -53,8 +56,10 @@ class JournalKeeper:
         archive: Path,
         progress: Callable[[], tuple[int, int]],
         limits: KeeperLimits = KeeperLimits(),  # noqa: B008 - immutable
+        is_alarmed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`progress` gives the cursor and the journal's clock of the last judged batch."""
+        """`progress` gives the cursor and the journal's clock of the last judged batch; `is_alarmed` whether the mines
+        have been told that the disk is full."""
         self._journal, self._reader, self._writer, self._state = journal, reader, writer, state
         self._room, self._progress, self._limits = room, progress, limits
         self._archive = ArchiveWriter(archive)
@@ -63,6 +68,7 @@ class JournalKeeper:
         self.room = Room.ENOUGH
         self.trouble: GreenmineError | None = None
         self.words = ""
+        self._alarm = LocalAlarm(writer, is_alarmed, DISK_FULL, DISK_HAS_ROOM)
 
     def start(self) -> None:
         """Start the thread."""
@@ -87,6 +93,7 @@ class JournalKeeper:
             say = log.error if self.room >= Room.SHORT else log.info
             say("journal: room on the disk", room=self.room.name.lower(), detail=self.words)
         self._writer.hold(self.room is Room.NONE)
+        self._alarm.say(self.room is Room.NONE, self.words)
         return self.room
 
     def archive(self) -> Segment | None:
@@ -101,7 +108,9 @@ class JournalKeeper:
         begun_ns = pending[-1].clock_ns if pending else self._begun_ns(archived)
         short = self.room >= Room.SHORT
         newest = pending[-1].cursor if pending else archived
-        if begun_ns is not None and cursor > newest and (short or clock_ns - begun_ns >= self._limits.segment_ns):
+        # Where room is short, one more snapshot makes none as long as the one before it waits for the store.
+        length_ns = self._limits.short_segment_ns if short and not pending else self._limits.segment_ns
+        if begun_ns is not None and cursor > newest and clock_ns - begun_ns >= length_ns:
             pending.append(self._take_snapshot())
         added = None
         if pending and self._may_go(pending[0], clock_ns, short):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from prometheus_client.registry import Collector
 
 import greenmine
 from greenmine.core import sqlite_library
-from greenmine.core.account import Account
-from greenmine.core.clock import to_rfc3339
+from greenmine.core.account import Account, DeviceHour
+from greenmine.core.clock import Clock, SystemClock, to_rfc3339
 from greenmine.core.dead_letter import DeadLetterTotals
 from greenmine.core.gap import GapReason
 from greenmine.device_hours import DeviceHours
@@ -26,15 +27,31 @@ from greenmine.web.backend import Check
 
 DISK_FREE_LEAST = 0.05
 LAG_MOST_BATCHES = 2_000
+REST = 9
+"""How many times as long as it took the accounts of hours are not worked out again."""
 
 
 class Gauges(Collector):
-    """Reads every number at the moment it is asked for; nothing is counted twice."""
+    """Reads every number at the moment it is asked for; nothing is counted twice.
 
-    def __init__(self, values: Callable[[], Iterable[tuple[str, str, str, float]]], state: StateDb) -> None:
+    Only the accounts of hours may be older: they look at all that waits for the store, which takes longer the longer
+    that is away. They are worked out by one at a time, and a tenth of the time at most, so that whoever asks often
+    keeps no alarm waiting.
+    """
+
+    def __init__(
+        self,
+        values: Callable[[], Iterable[tuple[str, str, str, float]]],
+        state: StateDb,
+        clock: Clock = SystemClock(),  # noqa: B008 - without state
+    ) -> None:
         self._values = values
         self._state = state
+        self._clock = clock
         self._hours = DeviceHours()
+        self._working = threading.Lock()
+        self._last_hours: list[DeviceHour] = []
+        self._rest_until_ns = 0
 
     def collect(self) -> Iterator[Any]:
         """All metric families."""
@@ -52,8 +69,8 @@ class Gauges(Collector):
             yield family(name, text, value=value)
 
     def _intake(self) -> Iterator[Any]:
+        found = self._hours_lately()
         with self._state.reading() as connection:
-            found = self._hours.last_complete(connection)
             reasons, gap_counts = hours.reason_totals(connection), gaps.counts(connection)
             letters = dead_letters.totals(connection)
         text = "Readings of the last complete hour (source time) by device; `missing` of `expected`."
@@ -75,6 +92,19 @@ class Gauges(Collector):
         yield GaugeMetricFamily("greenmine_dead_letter_bytes", "Bytes of their payloads.", value=letters.bytes)
         text = "Dead letters dropped unreplayed, oldest first, to keep within the quota."
         yield CounterMetricFamily("greenmine_dead_letters_dropped", text, value=letters.dropped)
+
+    def _hours_lately(self) -> list[DeviceHour]:
+        if self._working.acquire(blocking=False):
+            try:
+                begun_ns = self._clock.monotonic_ns()
+                if begun_ns >= self._rest_until_ns:
+                    with self._state.reading() as connection:
+                        self._last_hours = self._hours.last_complete(connection)
+                    ended_ns = self._clock.monotonic_ns()
+                    self._rest_until_ns = ended_ns + REST * (ended_ns - begun_ns)
+            finally:
+                self._working.release()
+        return self._last_hours
 
 
 class ServiceOperations:

@@ -46,6 +46,7 @@ from greenmine.ingest.registry import subscribed_topics
 from greenmine.ingest.subscriber import BrokerUrl, Subscriber
 from greenmine.intakes import StateIntakes
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
+from greenmine.local_alarm import LocalAlarm
 from greenmine.logins import Logins
 from greenmine.operations import ServiceOperations
 from greenmine.pipeline.commit import cursor_of
@@ -60,7 +61,7 @@ from greenmine.service_health import ServiceHealth
 from greenmine.settings import Settings
 from greenmine.store import dead_letters, downlinks, notices, users
 from greenmine.store.state import StateDb
-from greenmine.store.writer import StoreWriter
+from greenmine.store.writer import STORE_REFUSES, STORE_TAKES, StoreWriter
 from greenmine.web.backend import Backend, Check
 from greenmine.web_server import WebServer
 
@@ -169,10 +170,14 @@ class Service:
                 keep_ns=settings.journal.keep_hours * 3600 * NS_PER_S,
                 archive_ns=settings.store.retention_days * 86_400 * NS_PER_S,
             ),
+            lambda: bool(self.pipeline.judge.state.disk_alerts),
         )
         self._acts = ActDesk(self.pipeline, self.writer)
         flush_s = settings.store.flush_ms / 1000
         self.store_writer = StoreWriter(self.state, self.store, SystemClock(), prepare_store, flush_s)
+        self.store_writer.on_refusing = LocalAlarm(
+            self.writer, lambda: bool(self.pipeline.judge.state.store_alerts), STORE_REFUSES, STORE_TAKES
+        ).say
         self.store_writer.afterwards = Recalibrator(self.state, self.store).run_some
         self.deliverer = Deliverer(self._channels(console), self._due, self._report)
         self.hj212 = Hj212(

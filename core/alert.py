@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+LINK_RULE = "broker-link"
+"""Stands for a rule in the key of alerts about the connection to an external broker."""
+DISK_RULE = "disk-room"
+"""The same of alerts that the disk is full, and so nothing is taken from devices."""
+STORE_RULE = "store-refuses"
+"""The same of alerts that the store takes nothing until somebody mends that."""
+SERVICE_RULES = (LINK_RULE, DISK_RULE, STORE_RULE)
+"""What the service itself watches at every mine; no rule of a policy is called so."""
+
 
 class Condition(StrEnum):
     """What the readings say."""
@@ -51,6 +60,8 @@ class Reason(StrEnum):
     NO_USABLE_DATA = "no_usable_data"
     BACK_WITHIN_CLEAR_LEVEL = "back_within_clear_level"
     DATA_RETURNED = "data_returned"
+    SERVICE_FAULT = "service_fault"
+    SERVICE_MENDED = "service_mended"
     SILENT_WHILE_FIRING = "silent_while_firing"
     RULE_REMOVED = "rule_removed"
     ACKNOWLEDGED_BY_PERSON = "acknowledged_by_person"

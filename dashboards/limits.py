@@ -49,11 +49,19 @@ def raise_lines(policy: Policy, series: Series) -> list[LimitLine]:
     return [line for line in limit_lines(policy, series) if line.edge == "raise"]
 
 
+_OF_THE_SERVICE = {
+    "broker-link": Words(zh="与消息服务器的连接中断", en="Connection to the broker lost"),
+    "store-refuses": Words(zh="数据库拒绝写入，数据等待入库", en="The store refuses readings, they wait"),
+    "disk-room": Words(zh="磁盘已满，停止接收数据", en="The disk is full, nothing is taken in"),
+}
+"""What the alerts of the service itself have in the place of a rule."""
+
+
 def rule_title(policy: Policy | None, rule_id: str) -> Words:
     """What a rule is called: its title, else its limit in words, else (a rule no longer in the policy) its id."""
     rule = next((r for r in policy.rules if r.id == rule_id), None) if policy else None
     if rule is None:
-        return Words.same(rule_id)
+        return _OF_THE_SERVICE.get(rule_id) or Words.same(rule_id)
     if rule.title is not None:
         return Words.of(rule.title)
     if isinstance(rule, AbsenceRule):

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 MEGABYTE = 1024 * 1024
+DISK_FULL, DISK_HAS_ROOM = "disk_full", "disk_room"
+"""Events of the service in the journal: nothing is taken from devices any more, and it is again."""
 
 
 class Room(IntEnum):

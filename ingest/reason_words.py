@@ -161,9 +161,13 @@ FLAGS: Mapping[str, tuple[Words, Words]] = {
 """What each flag means, and what to do."""
 
 
-def meaning_of(word: str) -> Words:
-    """What a word of a refusal, a quarantine or a flag means, (Chinese, English); both '' for one that is not known."""
-    found = REFUSED.get(word) or QUARANTINED.get(word)
-    if found is None and word in FLAGS:
-        found = FLAGS[word][0]
-    return found or ("", "")
+def meaning_of(word: str, kind: str = "") -> Words:
+    """What a word of a refusal, a quarantine or a flag means, (Chinese, English); both '' for one that is not known.
+
+    Some words are more than one of them: `kind` (`refused`, `quarantined`, `flagged`) says which is meant, and where it
+    says nothing a refusal is.
+    """
+    flags = {name: words for name, (words, _) in FLAGS.items()}
+    tables = {"refused": REFUSED, "quarantined": QUARANTINED, "flagged": flags}
+    first = tables.get(kind, REFUSED)
+    return next((table[word] for table in (first, *tables.values()) if word in table), ("", ""))

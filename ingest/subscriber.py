@@ -89,8 +89,9 @@ class Subscriber:
     connection is lost, on paho's thread.
 
     A granted subscription proves nothing: a broker that lost it, or a half-open connection, brings no message and no
-    error. So a canary of our own goes out every 30 s, and where it has not come back by the next, the connection is
-    given up and made anew. It is not journalled.
+    error. So a canary of our own goes out every 30 s, and where it has not come back by the next, and nothing else of
+    its subscription either (it may stand behind a backlog), the connection is given up and made anew. It is not
+    journalled.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Subscriber:
         self._ended = threading.Event()
         self._canary = threading.Thread(target=self._send_canaries, name="mqtt-canary", daemon=True)
         self._canary_out: bytes | None = None
+        self._heard = self._heard_before = 0
         self.canaries_back = 0
         self.canaries_missing = 0
         self.connected = False
@@ -206,6 +208,9 @@ class Subscriber:
         if not self.connected:
             self._canary_out = None
             return
+        heard, self._heard_before = self._heard != self._heard_before, self._heard
+        if self._canary_out is not None and heard:
+            return  # a long backlog stands before it
         if self._canary_out is not None:
             self.canaries_missing += 1
             self._canary_out = None
@@ -238,6 +243,7 @@ class Subscriber:
             self._generation += 1
         self.refusal = None
         if self._has_own_tree:
+            # At QoS 1 the count itself would wait in the full queue.
             self._watch_mid = client.subscribe(DROPPED_TOPIC, 0)[1]
         # A session may be there without its subscription, if the connection that made it ended in between.
         if flags.session_present and self._has_subscribed:
@@ -296,6 +302,7 @@ class Subscriber:
             submissions.append(Submission(record, self, _Token(generation, mid, packet_flags >> 1 & 3)))
         if submissions:
             self.received += len(submissions)
+            self._heard += submissions[-1].record.source.startswith("mines/")
             # Where one is refused the writer calls `acknowledge` without tokens as soon as there is room.
             self._writer.offer_all(submissions)
 

@@ -21,7 +21,19 @@ from greenmine.pipeline.effects import (
     SeriesState,
 )
 from greenmine.pipeline.identities import join_chunks, pack_chunk, unpack_chunk
-from greenmine.store import activities, alerts, audit, dead_letters, gaps, hours, outbox, relay, schema, waiting
+from greenmine.store import (
+    activities,
+    alerts,
+    audit,
+    dead_letters,
+    gaps,
+    hours,
+    outbox,
+    relay,
+    schema,
+    set_apart,
+    waiting,
+)
 from greenmine.store.columns import pack
 from greenmine.store.prepared import Prepared
 from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, get_meta, set_meta, set_progress
@@ -291,6 +303,8 @@ def _refusals(connection: Connection, fx: Effects) -> None:
                 for one in fx.conflicts
             ],
         )
+    if fx.forget is not None:
+        set_apart.prune(connection, fx.forget.clock_ns - LOOKED_UP_NS)
 
 
 def _records(connection: Connection, fx: Effects) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.downlink import HJ212_TARGET, Downlink, DownlinkKind, downlink_id
 from greenmine.core.gap import Gap, GapReason, Sequence, Stream, gap_id
+from greenmine.core.reading import Series
 from greenmine.ingest.topic import TopicKind
 from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.state import JudgeState
@@ -70,9 +71,14 @@ class Gaps:
     def _of_periods(self, understood: Understood, clock_ns: int, fx: Effects, replayed: bool) -> None:
         """Statistics of a station begin one period after the other: their periods number themselves."""
         mine, sender, decoded = understood[:3]
-        periods = {(item.device or sender, item.period_s, item.time_ns) for item in decoded.items if item.period_s}
+        periods = set()
+        for item in decoded.items:
+            series = Series(mine, item.device or sender, item.metric, item.channel, item.stat, item.period_s)
+            # Of a statistic that is not registered nobody knows the period: a frame does not say it.
+            if 0 < item.period_s <= MOST_PERIOD_S and self._state.registry.setting(series) is not None:
+                periods.add((series.device, item.period_s, item.time_ns))
         for device, period_s, time_ns in sorted(periods):
-            if period_s <= MOST_PERIOD_S and self._speaks_for(mine, sender, device):
+            if self._speaks_for(mine, sender, device):
                 stream = Stream(mine, device, f"{PERIOD_STREAM}{period_s}")
                 self._came(stream, time_ns // (period_s * NS_PER_S), "", time_ns, clock_ns, fx, replayed)
 

@@ -18,6 +18,7 @@ from greenmine.core.errors import Corrupt, GreenmineError
 from greenmine.core.latest import Change
 from greenmine.core.notice import NoticeKind
 from greenmine.ingest.backlog import DRAIN, Aside
+from greenmine.ingest.disk_room import DISK_FULL, DISK_HAS_ROOM
 from greenmine.ingest.record import Batch, RecordKind, StoredRecord
 from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.acts import Acts
@@ -33,6 +34,7 @@ from greenmine.pipeline.waiting import WaitingList
 from greenmine.pipeline.watch import Watch
 from greenmine.policy.canonical import from_canonical_json, policy_hash
 from greenmine.store.audit import AuditEntry
+from greenmine.store.writer import STORE_REFUSES, STORE_TAKES
 
 PRUNE_EVERY_NS = 3600 * 1_000_000_000
 STANDS_ALONE = frozenset((RecordKind.ACT, RecordKind.POLICY, RecordKind.SERVICE))
@@ -159,6 +161,15 @@ class Judge:
             state.listening_since_ns, state.link_down_since_ns = batch.clock_ns, None
         elif name == "link_down" and state.link_down_since_ns is None:
             state.link_down_since_ns = batch.clock_ns
+        elif name == DISK_FULL:
+            self._watch.disk_full(batch.clock_ns, fx)
+        elif name == STORE_REFUSES:
+            self._watch.store_refuses(batch.clock_ns, fx)
+        elif name == STORE_TAKES:
+            self._watch.store_takes(batch.clock_ns, fx)
+        elif name == DISK_HAS_ROOM:
+            state.listening_since_ns = batch.clock_ns
+            self._watch.disk_has_room(batch.clock_ns, fx)
         self._note_link(fx)
         fx.audit.append(AuditEntry(batch.clock_ns, stored.record.source, f"service.{name}", "", event))
 

@@ -78,7 +78,8 @@ class Ordinary:
         if self._generation != self._state.generation:
             self._generation = self._state.generation
             self._senders.clear()
-        senders = self._senders.setdefault((topic.mine, topic.device), {})
+        topic_name = topic.mine, topic.device
+        senders = self._senders.get(topic_name) or {}
         latest_ns = batch.received_ns + self._state.registry.max_ahead_ns.get(topic.mine, DEFAULT_MAX_AHEAD_NS)
         found: list[tuple[SeriesState, int, float]] = []
         numbered: list[tuple[Sender, int, OrdinaryObject, int]] = []
@@ -92,9 +93,8 @@ class Ordinary:
                 texts += TEXTS_OF_TS
             if not EARLIEST_NS <= time_ns <= latest_ns:
                 return None
-            sender = senders.get(child)
-            if sender is None:
-                sender = senders[child] = Sender()
+            known = senders.get(child)
+            sender = known or Sender()
             if child is not None:
                 texts += TEXTS_OF_DEVICE
             slots = sender.slots
@@ -107,6 +107,9 @@ class Ordinary:
                 if not low <= value <= high or (sentinels and is_sentinel(sent, sentinels)):
                     return None
                 found.append((state, time_ns, value))
+            if known is None:
+                senders[child] = sender  # only now: it is there, and names that anybody may invent are not kept
+                self._senders[topic_name] = senders
             if seq is not None:
                 numbered.append((sender, seq, one, time_ns))
                 texts += TEXTS_OF_SEQ

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from greenmine.core.account import HourKey
 from greenmine.core.activity import Activity, ActivityInterval
-from greenmine.core.alert import Alert, AlertKey, Condition
+from greenmine.core.alert import DISK_RULE, LINK_RULE, STORE_RULE, Alert, AlertKey, Condition
 from greenmine.core.fact import Fact
 from greenmine.core.gap import Sequence, Stream
 from greenmine.core.quality import Quality, from_names
@@ -31,8 +31,6 @@ from greenmine.store.columns import Odd
 
 IDENTITY_SPAN_NS = 72 * 3600 * 1_000_000_000
 """How long identities are kept for comparison; for older readings the store itself is asked."""
-LINK_RULE = "broker-link"
-"""Stands for a rule in the key of alerts about the connection to an external broker."""
 
 
 class Past(Protocol):
@@ -94,6 +92,8 @@ class JudgeState:
     alerts: dict[AlertKey, Alert] = field(default_factory=dict)
     keys_by_id: dict[str, AlertKey] = field(default_factory=dict)
     link_alerts: set[AlertKey] = field(default_factory=set)
+    disk_alerts: set[AlertKey] = field(default_factory=set)
+    store_alerts: set[AlertKey] = field(default_factory=set)
     notices: dict[str, NoticeState] = field(default_factory=dict)
     downlinks: dict[str, DownlinkState] = field(default_factory=dict)
     activities: dict[str, dict[int, ActivityInterval]] = field(default_factory=dict)
@@ -189,9 +189,11 @@ class JudgeState:
         elif known is not None and known.id == alert.id:
             del self.alerts[alert.key]
             del self.keys_by_id[alert.id]
-        if alert.key.rule == LINK_RULE:
-            lost = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
-            (self.link_alerts.add if lost else self.link_alerts.discard)(alert.key)
+        of_service = {LINK_RULE: self.link_alerts, DISK_RULE: self.disk_alerts, STORE_RULE: self.store_alerts}
+        of_rule = of_service.get(alert.key.rule)
+        if of_rule is not None:
+            lasts = alert.key in self.alerts and self.alerts[alert.key].condition is not Condition.CLEARED
+            (of_rule.add if lasts else of_rule.discard)(alert.key)
 
     def needed_longer_ns(self, before_ns: int) -> dict[int, int]:
         """The series, by number, of whose identities some before this time are needed because a window reaches

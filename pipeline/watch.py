@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping
 from greenmine.alerts import lifecycle
 from greenmine.alerts.lifecycle import Cause
 from greenmine.alerts.notices import compose
-from greenmine.core.alert import Alert, AlertKey, Condition, Reason, Severity, Transition
+from greenmine.core.alert import (
+    DISK_RULE,
+    LINK_RULE,
+    STORE_RULE,
+    Alert,
+    AlertKey,
+    Condition,
+    Reason,
+    Severity,
+    Transition,
+)
 from greenmine.core.latest import Change
 from greenmine.core.metric import METRICS
 from greenmine.core.notice import NoticeKind
@@ -16,7 +26,7 @@ from greenmine.core.principal import SERVICE, Principal, PrincipalKind
 from greenmine.core.reading import Reading, Series
 from greenmine.pipeline.activities import Activities
 from greenmine.pipeline.effects import Effects, NoticeState, SeriesState
-from greenmine.pipeline.state import LINK_RULE, JudgeState
+from greenmine.pipeline.state import JudgeState
 from greenmine.rules import conditions
 from greenmine.rules.binding import Binding
 from greenmine.rules.conditions import INACTIVE, ConditionState, Event, EventKind
@@ -98,9 +108,30 @@ class Watch:
 
     def link_restored(self, clock_ns: int, fx: Effects) -> None:
         """The external broker is back: end the alerts of the lost connection."""
-        for key in sorted(self._state.link_alerts):
+        self._restored(self._state.link_alerts, Reason.DATA_RETURNED, clock_ns, fx)
+
+    def disk_full(self, clock_ns: int, fx: Effects) -> None:
+        """Nothing is taken from devices any more: one alert a mine, and not one for every silence that follows."""
+        like, alarm = AlertKey("", DISK_RULE, "disk", ""), ("disk", Severity.CRITICAL, Reason.SERVICE_FAULT)
+        self._trouble(like, alarm, self._state.disk_alerts, clock_ns, fx)
+
+    def disk_has_room(self, clock_ns: int, fx: Effects) -> None:
+        """There is room again."""
+        self._restored(self._state.disk_alerts, Reason.SERVICE_MENDED, clock_ns, fx)
+
+    def store_refuses(self, clock_ns: int, fx: Effects) -> None:
+        """The store takes nothing until somebody mends that. Readings wait and alarms go on: no more than a warning."""
+        like, alarm = AlertKey("", STORE_RULE, "store", ""), ("store", Severity.WARNING, Reason.SERVICE_FAULT)
+        self._trouble(like, alarm, self._state.store_alerts, clock_ns, fx)
+
+    def store_takes(self, clock_ns: int, fx: Effects) -> None:
+        """It takes readings again."""
+        self._restored(self._state.store_alerts, Reason.SERVICE_MENDED, clock_ns, fx)
+
+    def _restored(self, alerts: set[AlertKey], reason: Reason, clock_ns: int, fx: Effects) -> None:
+        for key in sorted(alerts):
             alert = self._state.alerts[key]
-            event = Event(EventKind.CLEAR, Reason.DATA_RETURNED, None, None)
+            event = Event(EventKind.CLEAR, reason, None, None)
             self._change(alert, Condition.CLEARED, event, clock_ns, str(SERVICE), fx)
 
     def pause(self, until_ns: int, fx: Effects) -> None:
@@ -156,7 +187,7 @@ class Watch:
 
     def _heard_ns(self, series: Series, clock_ns: int) -> int:
         state = self._state
-        if state.link_down_since_ns is not None:
+        if state.link_down_since_ns is not None or state.disk_alerts:
             return clock_ns
         known = state.series.get(series)
         usable_ns = known.usable_clock_ns or 0 if known else 0
@@ -285,13 +316,25 @@ class Watch:
     def _link_lost(self, clock_ns: int, fx: Effects) -> None:
         state = self._state
         assert state.link_down_since_ns is not None
-        if clock_ns - state.link_down_since_ns < LINK_GRACE_NS:
-            return
+        if clock_ns - state.link_down_since_ns >= LINK_GRACE_NS:
+            like, alarm = AlertKey("", LINK_RULE, "broker", ""), ("link", Severity.CRITICAL, Reason.NO_USABLE_DATA)
+            self._trouble(like, alarm, state.link_alerts, clock_ns, fx)
+
+    def _trouble(
+        self,
+        like: AlertKey,
+        alarm: tuple[str, Severity, Reason],
+        known: set[AlertKey],
+        clock_ns: int,
+        fx: Effects,
+    ) -> None:
+        """Raise an alert of the service itself, of this kind, severity and reason, for every mine that has none."""
+        kind, severity, reason = alarm
         cause = Cause(
             metric="",
-            kind="link",
-            severity=Severity.CRITICAL,
-            reason=Reason.NO_USABLE_DATA,
+            kind=kind,
+            severity=severity,
+            reason=reason,
             value=None,
             limit=None,
             unit="",
@@ -299,9 +342,9 @@ class Watch:
             at_ns=clock_ns,
             principal=str(SERVICE),
         )
-        for mine in sorted(state.policies):
-            key = AlertKey(mine, LINK_RULE, "broker", "")
-            if key not in state.link_alerts:
+        for mine in sorted(self._state.policies):
+            key = like._replace(mine=mine)
+            if key not in known:
                 self._raise_for(key, cause, fx)
 
     def _next_position(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from greenmine.core.alert import SERVICE_RULES
 from greenmine.core.metric import METRICS
 from greenmine.core.reading import Series
 from greenmine.core.unit import convert
@@ -19,6 +20,8 @@ def rule_errors(policy: Policy) -> Iterator[Finding]:
     contacts = [contact.id for contact in policy.contacts]
     for index, rule in enumerate(policy.rules):
         path: YamlPath = ("rules", index)
+        if rule.id in SERVICE_RULES:
+            yield (*path, "id"), f"{rule.id!r} is an alert of greenmine itself; choose another id"
         yield from _reference_errors(policy, rule, path)
         yield from _missing_names(rule.tell or [], contacts, (*path, "tell"), "contact")
         fed_by = _feeding(policy, rule)

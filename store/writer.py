@@ -21,6 +21,8 @@ from greenmine.store import dead_letters, hours, outbox, schema
 from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, get_meta
 
 log = structlog.get_logger(__name__)
+STORE_REFUSES, STORE_TAKES = "store_refuses", "store_takes"
+"""Events of the service in the journal: nothing is taken until somebody mends that, and readings are taken again."""
 MOST_READINGS = 10_000
 MOST_LIVE = 5_000
 """Readings of now that are written before each portion of a backlog."""
@@ -60,6 +62,9 @@ class StoreWriter:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self.afterwards: Callable[[], bool] | None = None
         """Called when the outbox was emptied; True where it has more to do after what comes in meanwhile."""
+        self.on_refusing: Callable[[bool, str], None] = lambda _, __: None
+        """Told True, and why, at each attempt that fails for a reason that waiting does not mend; False when a write
+        succeeds."""
         self.trouble: StoreUnavailable | None = None
         self.written = 0
 
@@ -245,12 +250,14 @@ class StoreWriter:
         self.trouble = error
         if error.needs_operator:
             self._prepared = self._prepare is None
+            self.on_refusing(True, str(error)[:500])
         return wait_s(self._failures, error.retry_after_s, random.random())  # noqa: S311 - no secret
 
     def _recovered(self) -> None:
         if self.trouble is not None:
             log.info("store: takes readings again", failures=self._failures)
         self._failures, self.trouble = 0, None
+        self.on_refusing(False, "")
 
 
 def wait_s(failures: int, retry_after_s: float | None, chance: float) -> float:

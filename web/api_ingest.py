@@ -146,7 +146,7 @@ def reasons_out(found: Mapping[ReasonKey, int]) -> list[ReasonOut]:
     """Reasons as the API and the command line give them."""
     rows = []
     for key, count in found.items():
-        zh, en = meaning_of(key.word)
+        zh, en = meaning_of(key.word, key.kind)
         rows.append(ReasonOut(**key._asdict(), count=count, meaning_zh=zh, meaning_en=en))
     return rows
 

@@ -159,8 +159,8 @@ class Ui:
         return advice[0 if self.language == "zh" else 1]
 
     def meaning(self, word: str, kind: str = "") -> str:
-        """What a reason of a refusal, a quarantine or (`kind` flagged) a flag means, as a sentence."""
-        zh, en = FLAGS[word][0] if kind == FLAGGED and word in FLAGS else meaning_of(word)
+        """What a reason of a refusal, a quarantine or a flag means (`kind` says which), as a sentence."""
+        zh, en = meaning_of(word, kind)
         if not en:
             return ""
         return f"{zh}。" if self.language == "zh" else f"{en[0].upper()}{en[1:]}. "

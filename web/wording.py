@@ -37,6 +37,8 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     Reason.DATA_RETURNED: ("数据恢复", "Data came again"),
     Reason.SILENT_WHILE_FIRING: ("告警期间数据中断，告警保持", "Data stopped while the alert was firing; it stays"),
+    Reason.SERVICE_FAULT: ("系统自身故障", "A fault of the system itself"),
+    Reason.SERVICE_MENDED: ("系统故障已排除", "The system is mended"),
     Reason.RULE_REMOVED: ("规则已从策略中删除", "The rule was removed from the policy"),
     Reason.ACKNOWLEDGED_BY_PERSON: ("已由人员确认", "Acknowledged by a person"),
     Reason.NOTE_BY_PERSON: ("添加了备注", "A note was added"),

@@ -17,7 +17,7 @@ from greenmine.core.dead_letter import DeadLetterTotals, DeadReason
 from greenmine.core.errors import NotFound
 from greenmine.intakes import StateIntakes
 from greenmine.pipeline.pipeline import Pipeline
-from greenmine.store import dead_letters, schema
+from greenmine.store import dead_letters, schema, set_apart
 from greenmine.store.state import StateDb
 from greenmine.web.backend import DeadLettersAsked
 from tests.pipeline_scenes import (
@@ -192,3 +192,24 @@ def test_what_is_kept_does_not_depend_on_which_batches_were_committed_together(b
                 assert kept.dropped == state.account().dead - kept.rows
                 assert all(n in (1, 3) for n in Counter(one.record_id for one in letters).values())
         assert held[0] == held[1] == held[2]
+
+
+def test_what_is_set_apart_is_bounded_and_a_replay_still_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(set_apart, "MOST_ROWS", 5)
+    with scene() as s:
+        s.begin(policy([DUSTY])).say(20)
+        s.batch(message(entry(s.now_ns, {"pm10": None, "pm25": "text"})))
+        for _ in range(10):
+            s.wait(1).batch(message(entry(s.now_ns, {"pm10": None})))
+            s.batch(message(entry(s.now_ns - NS, {"pm10": 20.5})), message(entry(s.now_ns - NS, {"pm10": 21})))
+        first, *others = [row["record_id"] for row in s.rows("quarantine")]
+        conflicts = [row["id"] for row in s.rows("conflict")]
+        assert len(conflicts) >= 10
+        s.tick(7300, 3650)
+        assert [row["record_id"] for row in s.rows("quarantine")] == [first, *others[-5:]]
+        assert [row["id"] for row in s.rows("conflict")] == conflicts[-5:]
+        before = s.state.account()
+        assert before.quarantined == 11
+        ids = [row["record_id"] for row in s.rows("dead_letter")]
+        assert s.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": ids}).detail["still_dead"] == 1
+        assert s.state.account() == before

@@ -10,6 +10,8 @@ import pytest
 
 from greenmine.core.gap import Gap, GapReason, Stream
 from greenmine.ingest.decoded import Decoded, Item
+from greenmine.ingest.hj212_frame import build_frame
+from greenmine.ingest.hj212_requests import stamp_of
 from greenmine.ingest.registry import Registry
 from greenmine.ingest.topic import TopicKind
 from greenmine.pipeline import gaps as gaps_module
@@ -36,7 +38,16 @@ from tests.pipeline_scenes import (
 )
 
 GATEWAY = [device("gw-1"), {**DUST, "gateway": "gw-1"}]
-STATION = [{**device("station", pm10="ug/m3"), "address": {"mn": "88888880000001"}}]
+
+
+def station(*periods: str) -> list[dict[str, Any]]:
+    """A station of HJ 212 that reports means of pm10 over these periods."""
+    one = {**device("station", pm10="ug/m3"), "address": {"mn": "88888880000001"}}
+    for period in periods:
+        (mean,) = device("station", pm10="ug/m3", interval=period)["sensors"]
+        mean["metrics"]["pm10"] |= {"stat": "avg", "period": period}
+        one["sensors"].append(mean)
+    return [one]
 
 
 def numbered(on: Scene, *numbers: int, boot: str | None = "a1", at_ns: int | None = None, **more: Any) -> Scene:
@@ -208,7 +219,7 @@ def test_open_gaps_of_a_stream_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -> None:
     state = JudgeState()
-    one = policy([DUSTY], devices=STATION)
+    one = policy([DUSTY], devices=station("1m", "1h"))
     state.policies, state.registry = {MINE: one}, Registry.of([one])
     watched, minute = Gaps(state), 60 * NS
 
@@ -241,6 +252,21 @@ def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -
         watched.of_message(TopicKind.HJ212_TCP, statistic(3600, n), START_NS + n * HOUR_NS, hours)
     watched.on_clock(START_NS + 4 * HOUR_NS, hours)
     assert [json.loads(one.payload)["cn"] for one in hours.downlinks] == ["2061"]
+
+
+def test_statistics_that_are_not_registered_number_nothing() -> None:
+    """A station that sends ten minutes' Avg, Min and Max, of which the policy registers Avg: the others are taken for
+    minutes, and nine of ten would seem to be missing."""
+    with scene(policy([], devices=station("10m"))) as on:
+        for _ in range(3):
+            on.tick(600)
+            stamp = stamp_of(on.now_ns - on.now_ns % (600 * NS))
+            said = f"DataTime={stamp};a34002-Avg=31,a34002-Min=20,a34002-Max=44,a34002-Flag=N"
+            head = f"QN={stamp}001;ST=22;CN=2051;PW=123456;MN=88888880000001;Flag=4"
+            on.batch(message(build_frame(f"{head};CP=&&{said}&&".encode()), "station", kind="up/hj212"))
+        on.tick(600)
+        assert [row["name"] for row in on.rows("sequence")] == ["period-600"]
+        assert on.rows("gap") == []
 
 
 def test_numbers_that_begin_again_at_a_modulus_go_on() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from sqlalchemy import Connection
 
+from greenmine.core.account import DeviceHour
+from greenmine.core.clock import ManualClock
 from greenmine.core.dead_letter import DeadLetterTotals
+from greenmine.device_hours import DeviceHours
 from greenmine.operations import Gauges, dead_letter_check
-from tests.pipeline_scenes import DUSTY, MINE, Scene, entry, message, policy, scene
+from tests.pipeline_scenes import DUSTY, MINE, NS, Scene, entry, message, policy, scene
 
 
 def samples(on: Scene) -> dict[tuple[str, ...], float]:
@@ -46,6 +51,28 @@ def test_metrics_carry_the_account_of_the_last_hour_and_every_reason() -> None:
         assert found["greenmine_gaps", "open"] == 1
         assert found["greenmine_dead_letters",] == 2
         assert found["greenmine_dead_letters_dropped_total",] == 0
+
+
+def test_the_accounts_of_hours_take_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a store that is away all day they take long, and whoever scrapes /metrics must not slow the judging."""
+    clock = ManualClock()
+    asked: list[list[DeviceHour]] = []
+    with scene(policy([DUSTY])) as on:
+        on.say(1, 2).tick(3600)
+        real = DeviceHours.last_complete
+
+        def slow(hours: DeviceHours, connection: Connection) -> list[DeviceHour]:
+            asked.append(gauges._hours_lately())  # somebody else asks meanwhile, and is not kept waiting
+            clock.advance(2 * NS)
+            return real(hours, connection)
+
+        monkeypatch.setattr(DeviceHours, "last_complete", slow)
+        gauges = Gauges(list, on.state, clock)
+        for _ in range(20):
+            list(gauges.collect())
+            clock.advance(1 * NS)
+        assert len(asked) == 2
+        assert any(family.samples for family in gauges.collect() if family.name == "greenmine_device_hour_readings")
 
 
 def test_names_that_strangers_invent_make_no_series_of_metrics() -> None:

@@ -14,13 +14,14 @@ from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import StoreFull
 from greenmine.core.reading_store import InMemoryReadingStore
 from greenmine.ingest.backlog import Aside
-from greenmine.ingest.disk_room import MEGABYTE, Ballast, DiskRoom, DiskUsage, Room
+from greenmine.ingest.disk_room import DISK_FULL, DISK_HAS_ROOM, MEGABYTE, Ballast, DiskRoom, DiskUsage, Room
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_mark import JournalMark
 from greenmine.ingest.journal_recovery import MARK, open_journal
 from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Record, RecordKind
 from greenmine.journal_keeper import JournalKeeper, KeeperLimits
+from greenmine.local_alarm import LocalAlarm
 from greenmine.pipeline.commit import ASIDE
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.snapshot import opened_snapshot
@@ -171,6 +172,26 @@ def test_where_room_is_short_what_is_stored_goes_at_once(home: Home) -> None:
     assert [one.last_no for one in home.keeper.segments] == [3]
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_short_disk_is_not_filled_with_snapshots(home: Home, stored: bool) -> None:
+    """Each holds the whole state: one a look would take the room that the archive is to make."""
+    home.go(3, stored)
+    home.usage = DiskUsage(10**12, 95 * 10**10, 2 * 10**9)
+    assert home.keeper.look() is Room.SHORT
+    start_ns = START_NS + home.hour * HOUR_NS
+    taken = set()
+    for second in range(0, 3600, 20):
+        at_ns = start_ns + second * NS_PER_S
+        home.journal.append([(at_ns, at_ns, [message(entry(at_ns, {"pm10": 20.0}))])])
+        home.pipeline.run_available()
+        if stored:
+            StoreWriter(home.state, home.store, ManualClock(at_ns)).run_available()
+        home.keeper.archive()
+        taken |= {path.name for path in (home.path / "archive").glob("state-*.db.gz")}
+    assert len(taken) == (6 if stored else 1)
+    assert len(home.keeper.segments) == (6 if stored else 0)
+
+
 def test_segments_older_than_the_readings_are_removed_and_that_is_on_record(home: Home) -> None:
     home.go(24 * 36)
     oldest = home.keeper.segments[0]
@@ -198,6 +219,28 @@ def test_without_room_nothing_is_acknowledged_and_acts_are_still_taken(home: Hom
     assert home.keeper.look() is Room.ENOUGH
     assert told == [()], "there is room again"
     assert home.writer.offer(Submission(record, sink, 1))
+
+
+def test_a_full_disk_is_entered_once_and_so_is_its_end(home: Home) -> None:
+    def entered() -> list[str]:
+        return [json.loads(one.record.payload)["event"] for one in home.writer._queue]
+
+    home.keeper.look()
+    assert entered() == [], "nothing was said, and nothing is to be said"
+    home.usage = DiskUsage(10**12, 999 * 10**9, 10**8)
+    home.writer._limits = WriterLimits(queue_records=0)
+    home.keeper.look()
+    assert entered() == []
+    home.writer._limits = WriterLimits()
+    for _ in range(3):
+        home.keeper.look()
+    assert entered() == ["disk_full"]
+    home.usage = PLENTY
+    home.keeper.look()
+    assert entered() == ["disk_full", "disk_room"]
+    home.keeper._alarm = LocalAlarm(home.writer, lambda: True, DISK_FULL, DISK_HAS_ROOM)  # as after a restart
+    home.keeper.look()
+    assert entered()[2:] == ["disk_room"]
 
 
 def test_the_quota_of_the_journal(home: Home) -> None:

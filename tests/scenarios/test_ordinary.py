@@ -36,6 +36,7 @@ from tests.pipeline_scenes import (
     mean,
     message,
     policy,
+    scene,
 )
 
 WILD = st.sampled_from(
@@ -211,3 +212,15 @@ def test_who_looks_at_one_mine_or_device_sends_no_other_the_slow_way(
         shown = [(one.what["mine"], one.what["device"]) for one in seen if one.kind == "message"]
         assert sorted(shown) == sorted(slow)
         assert s.account.pending == 3
+
+
+def test_names_that_a_sender_invents_cost_no_memory() -> None:
+    """Nothing is kept of a device that is not there: a gateway could name millions."""
+    with scene() as s:
+        s.begin(policy([DUSTY])).say(10, 20)
+        ways = s.pipeline.judge.intake._ordinary._senders
+        before = {topic: len(senders) for topic, senders in ways.items()}
+        for number in range(50):
+            s.batch(message([{**entry(s.now_ns, {"pm10": 1.0}), "device": f"invented-{number}"}]))
+            s.batch(message(entry(s.now_ns, {"pm10": 1.0}), f"stranger-{number}"))
+        assert {topic: len(senders) for topic, senders in ways.items()} == before != {}

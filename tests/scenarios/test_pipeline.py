@@ -320,6 +320,55 @@ class TestLink:
             assert s.the_alert().condition is Condition.FIRING
 
 
+class TestFullDisk:
+    """Nothing is taken from devices: that is told, and not the silence of each of them."""
+
+    def test_one_alert_a_mine_and_no_storm_of_silences(self) -> None:
+        with scene(policy([SILENT]), policy([SILENT], "shifan-8")) as s:
+            s.say(50).batch(service("disk_full")).tick(3600, step_s=60)
+            assert sorted(a.key for a in s.alerts()) == [
+                AlertKey(m, "disk-room", "disk", "") for m in ("shifan-8", MINE)
+            ]
+            assert {(a.severity, a.kind, a.condition) for a in s.alerts()} == {
+                (Severity.CRITICAL, "disk", Condition.FIRING)
+            }
+            assert all("磁盘已满" in row["subject"] for row in s.rows("notice"))
+            s.batch(service("disk_full")).restart()
+            s.batch(service("start")).tick(600, step_s=60)
+            assert len(s.alerts()) == 2, "told once, and also after a restart"
+
+    def test_when_there_is_room_silence_counts_again(self) -> None:
+        with scene(policy([SILENT])) as s:
+            s.say(50).batch(service("disk_full")).tick(3600).batch(service("disk_room"))
+            assert s.the_alert().condition is Condition.CLEARED
+            s.tick(300)
+            assert len(s.alerts()) == 1
+            s.tick(1)
+            assert [a.key.rule for a in s.alerts()] == ["disk-room", "silent"]
+
+
+class TestStoreThatRefuses:
+    """Nothing is lost and alarms go on; but nobody may find out after weeks."""
+
+    def test_each_mine_is_warned_once_and_told_of_the_end(self) -> None:
+        with scene(policy([SILENT, DUSTY])) as s:
+            s.say(50).batch(service("store_refuses")).batch(service("store_refuses")).say(151, 50, every_s=60)
+            refused, dusty = s.alerts()
+            assert (refused.key, refused.kind, refused.severity) == (
+                AlertKey(MINE, "store-refuses", "store", ""), "store", Severity.WARNING
+            )  # fmt: skip
+            assert dusty.key.rule == "dusty", "judging goes on"
+            s.restart()
+            s.batch(service("start")).batch(service("store_refuses")).batch(service("store_takes"))
+            assert [a.condition for a in s.alerts() if a.kind == "store"] == [Condition.CLEARED]
+            assert [row["reason"] for row in s.rows("transition") if row["alert_id"] == refused.id] == [
+                "service_fault", "service_mended"
+            ]  # fmt: skip
+            assert sum("数据库拒绝写入" in row["subject"] for row in s.rows("notice")) == 2
+            s.tick(301)
+            assert [a.key.rule for a in s.alerts() if a.condition is Condition.FIRING] == ["silent"], "silence counts"
+
+
 class TestRefusals:
     """What must stop the pipeline, and what must not."""
 

@@ -18,14 +18,13 @@ from sqlalchemy import event
 
 from greenmine.core.account import Account
 from greenmine.core.act import Act, ActKind
-from greenmine.core.alert import AlertKey, Condition, Reason
+from greenmine.core.alert import DISK_RULE, LINK_RULE, STORE_RULE, AlertKey, Condition, Reason
 from greenmine.core.clock import ManualClock
 from greenmine.core.notice import Delivery
 from greenmine.core.reading import Reading
 from greenmine.core.reading_store import InMemoryReadingStore, Selection
 from greenmine.ingest.record import Record, RecordFlag
 from greenmine.pipeline.pipeline import Pipeline
-from greenmine.pipeline.state import LINK_RULE
 from greenmine.policy.model import Policy
 from greenmine.store import audit, hours
 from greenmine.store.state import StateDb
@@ -107,6 +106,7 @@ saids = st.builds(
         + ("acknowledge", "note", "resolve", "keyed note", "fact", "replay", "replay")
         + ("calibration", "calibration", "replacement", "approve", "reject")
         + ("delivered", "delivered", "retry", "refused", "policy", "mine leaves", "start", "link_down", "link_up")
+        + ("disk_full", "disk_room", "store_refuses", "store_takes")
     ),
     st.sampled_from(("pm10", "pm10", "pm25", "laeq")),
     st.sampled_from(VALUES),
@@ -172,7 +172,7 @@ class Narrator:
             yield activation(self.policy)
         elif kind == "mine leaves":
             yield activation(None)
-        elif kind in ("start", "link_down", "link_up"):
+        elif kind in ("start", "link_down", "link_up", "disk_full", "disk_room", "store_refuses", "store_takes"):
             yield service(kind)
         else:
             yield from self._answers(kind, number)
@@ -357,7 +357,8 @@ def assert_sums_fit(s: Scene) -> None:
 
 def assert_histories_fit(s: Scene) -> None:
     """Each alert's transitions are numbered without gaps, begin with a raise, and end in the alert as it is; nothing
-    but a fresh usable reading, data that came back or a rule that is gone has ever cleared one."""
+    but a fresh usable reading, data that came back, a rule that is gone or a service that is mended has ever cleared
+    one."""
     for alert in s.alerts():
         history = s.history(alert.id)
         assert [step.no for step in history] == list(range(1, len(history) + 1))
@@ -378,7 +379,7 @@ def assert_histories_fit(s: Scene) -> None:
             before = step.condition
 
 
-CLEARING = (Reason.BACK_WITHIN_CLEAR_LEVEL, Reason.DATA_RETURNED, Reason.RULE_REMOVED)
+CLEARING = (Reason.BACK_WITHIN_CLEAR_LEVEL, Reason.DATA_RETURNED, Reason.RULE_REMOVED, Reason.SERVICE_MENDED)
 
 
 def assert_conditions_fit(s: Scene) -> None:
@@ -396,7 +397,9 @@ def assert_conditions_fit(s: Scene) -> None:
             )
     firing = {a.key: a.condition.value for a in open_alerts if a.condition is not Condition.CLEARED}
     expected = {key: "stale" if found == {"stale"} else "firing" for key, found in phases.items()}
-    assert {key: found for key, found in firing.items() if key.rule != LINK_RULE} == expected
+    assert {
+        key: found for key, found in firing.items() if key.rule not in (LINK_RULE, DISK_RULE, STORE_RULE)
+    } == expected
 
 
 LONG_SCRIPT: list[tuple[float, list[Said]]] = [

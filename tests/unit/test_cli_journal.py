@@ -33,6 +33,9 @@ def test_a_sound_journal(home: Path) -> None:
     assert code == 0
     assert found["last_batch"] == found["marked_batch"] > 0
     assert (found["lost_batches"], found["set_aside"], found["archive_segments"]) == ([], [], 0)
+    assert found["snapshot_bytes"] == 0
+    (home / "archive" / "state-000000000007.db.gz").write_bytes(b"a copy of the state")
+    assert json.loads(called(home, "status", "--json")[1])["snapshot_bytes"] == 19
     code, shown = called(home, "verify", "--json")
     assert (code, json.loads(shown)["problems"]) == (0, [])
     code, shown = called(home, "status")

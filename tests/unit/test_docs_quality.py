@@ -52,3 +52,13 @@ def test_every_word_has_a_meaning_and_advice_of_its_own_kind() -> None:
     assert set(SHOWN_FLAGS) == set(EVERY_FLAG)
     assert set(SHOWN_QUARANTINES) == set(Quarantine)
     assert meaning_of("never heard of") == ("", "")
+
+
+def test_a_word_of_several_kinds_means_what_its_kind_says() -> None:
+    for kind, table in (("refused", REFUSED), ("quarantined", QUARANTINED)):
+        for word, meaning in table.items():
+            assert meaning_of(word, kind) == meaning
+    for word, (meaning, _) in FLAGS.items():
+        assert meaning_of(word, "flagged") == meaning
+    assert meaning_of("clock_ahead", "quarantined") != meaning_of("clock_ahead", "refused"), "not an activity's time"
+    assert meaning_of("range", "flagged") != meaning_of("range") == REFUSED["range"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenmine.core.alert import Severity
+from greenmine.core.alert import DISK_RULE, LINK_RULE, STORE_RULE, Severity
 from greenmine.core.errors import NotFound
 from greenmine.core.reading import Series
 from greenmine.dashboards.build import county_dashboard, mine_dashboard, sensor_dashboard, series_title
@@ -133,6 +133,9 @@ def test_rules_have_names_also_without_a_title_and_after_they_are_gone() -> None
     assert rule_title(policy, "ph-low").zh == "pH 偏低"
     assert rule_title(policy, "turbidity-high").en == "Turbidity warning > 50 NTU"
     assert rule_title(policy, "removed") == Words.same("removed")
+    assert rule_title(policy, LINK_RULE).zh == "与消息服务器的连接中断"
+    assert rule_title(None, STORE_RULE) != Words.same(STORE_RULE)
+    assert rule_title(None, DISK_RULE).en == "The disk is full, nothing is taken in"
     assert rule_title(None, "removed") == Words.same("removed")
     silent = open_pit_policy(rules=[{"id": "quiet", "kind": "absence", "severity": "notice", "after": "1h"}])
     assert rule_title(silent, "quiet") == Words(zh="数据中断", en="No data")

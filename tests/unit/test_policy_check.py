@@ -90,6 +90,7 @@ S2 = ("devices", 2, "sensors")
 
 ERRORS: dict[str, tuple[tuple[Any, ...], Any, tuple[Any, ...], str]] = {
     "repeated rule id": (R, limit("tsp", "pm10", 9, 8), (*R, "id"), "'tsp' is already the id of rules[2]"),
+    "id of the service's own alerts": (R, limit("disk-room", "pm10", 9, 8), (*R, "id"), "an alert of greenmine itself"),
     "repeated device id": (("devices", 4), {"id": "gw"}, ("devices", 4, "id"), "already the id of devices[0]"),
     "repeated ladder id": (("ladders", 1), {"id": "l"}, ("ladders", 1, "id"), "already the id of ladders[0]"),
     "no such device": (("rules", 1, "devices"), ["d3"], ("rules", 1, "devices", 0), "no device 'd3'; did you mean"),

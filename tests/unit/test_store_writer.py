@@ -373,6 +373,22 @@ class TestThread:
         assert len(done) == prepared
         assert bench.account == Account(received=1, stored=1)
 
+    def test_says_when_somebody_has_to_mend_the_store_and_when_it_is_mended(self, bench: Bench) -> None:
+        told: list[bool] = []
+        bench.writer.on_refusing = lambda refuses, _: told.append(refuses)
+        bench.put(1.0)
+        for death, expected in (
+            (StoreUnavailable("overloaded"), []),
+            (StoreUnavailable("the token is not valid", needs_operator=True), [True]),
+            (StoreUnavailable("restarting"), [True]),
+        ):
+            bench.store.dies_after_writing, bench.store.death = 1, death
+            bench.writer.attempt()
+            assert told == expected, "a store that is only away is waited for"
+        bench.writer.attempt()
+        assert told[1:] == [False] * len(told[1:]) != []
+        assert bench.account == Account(received=1, stored=1)
+
     def test_the_trouble_is_over_with_the_first_write_of_a_backlog(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

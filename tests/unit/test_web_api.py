@@ -19,7 +19,7 @@ from greenmine.core.gap import Gap, GapReason, Stream
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.dashboards.panel import Dashboard
-from greenmine.ingest.reason_words import meaning_of
+from greenmine.ingest.reason_words import QUARANTINED
 from greenmine.store.dead_letters import DeadLetterRow
 from greenmine.store.hours import ReasonKey
 from greenmine.web.export import text_cell
@@ -415,11 +415,11 @@ def test_the_account_is_given_by_device_and_hour(li: httpx.Client, world: World)
 
 
 def test_reasons_are_counted(li: httpx.Client, world: World) -> None:
-    world.intakes.known_reasons[ReasonKey("demo-pit", "dust-road", "quarantined", "sentinel")] = 3
+    world.intakes.known_reasons[ReasonKey("demo-pit", "dust-road", "quarantined", "clock_ahead")] = 3
     found = li.get(f"{V1}/account/reasons").json()
     (one,) = found
-    assert (one.pop("meaning_zh"), one.pop("meaning_en")) == meaning_of("sentinel")
-    assert one == {"mine": "demo-pit", "device": "dust-road", "kind": "quarantined", "word": "sentinel", "count": 3}
+    assert (one.pop("meaning_zh"), one.pop("meaning_en")) == QUARANTINED["clock_ahead"]
+    assert one == {"mine": "demo-pit", "device": "dust-road", "kind": "quarantined", "word": "clock_ahead", "count": 3}
     assert li.get(f"{V1}/account/reasons", params={"device": "other"}).json() == []
 
 

@@ -25,6 +25,7 @@ TALLY = {
     "still_dead": "still dead 仍拒收",
     "already_known": "already known 已有",
     "activities": "activities 活动",
+    "returned": "given to the store again 重新交给数据库",
 }
 """What became of what was read again, as people read it."""
 

@@ -32,7 +32,8 @@ from greenmine.logs import configure_logs
 from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator, is_waiting
-from greenmine.store import dead_letters, schema
+from greenmine.replaying import replay
+from greenmine.store import schema
 from greenmine.store.state import StateDb
 from greenmine.store.writer import StoreWriter
 from greenmine.web.api_models import alert_out
@@ -267,11 +268,14 @@ class LocalOffice:
     def act(self, act: Act) -> dict[str, Any]:
         """Journal it, judge it, answer."""
         if act.kind is ActKind.REPLAY_DEAD_LETTERS:
-            with self._state.reading() as connection:
-                act = dead_letters.with_record_ids(connection, act)
-        answer = self._answer(Record(RecordKind.ACT, act.principal, act.to_json()))
+            answer = replay(self._state, act, self._clock.wall_ns(), self._entered)
+        else:
+            answer = self._entered(act)
         self._write_out()
         return alert_out(answer.alert).model_dump() if answer.alert else answer.detail
+
+    def _entered(self, act: Act) -> ActResult:
+        return self._answer(Record(RecordKind.ACT, act.principal, act.to_json()))
 
     def administer(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         """Carry out an administrative operation."""

@@ -57,9 +57,10 @@ from greenmine.policy.canonical import policy_hash, to_canonical_json
 from greenmine.policy.load import load_policy
 from greenmine.policy.model import Policy
 from greenmine.relay import Relay
+from greenmine.replaying import replay
 from greenmine.service_health import ServiceHealth
 from greenmine.settings import Settings
-from greenmine.store import dead_letters, downlinks, notices, users
+from greenmine.store import downlinks, notices, users
 from greenmine.store.state import StateDb
 from greenmine.store.writer import STORE_REFUSES, STORE_TAKES, StoreWriter
 from greenmine.web.backend import Backend, Check
@@ -283,8 +284,9 @@ class Service:
     def submit(self, act: Act, timeout_s: float = RECORD_TIMEOUT_S) -> ActResult:
         """`web.backend.Desk.submit`."""
         if act.kind is ActKind.REPLAY_DEAD_LETTERS and "ids" in act.body:
-            with self.state.reading() as connection:
-                act = dead_letters.with_record_ids(connection, act)
+            found = replay(self.state, act, SystemClock().wall_ns(), lambda named: self._acts.submit(named, timeout_s))
+            self.store_writer.wake()
+            return found
         return self._acts.submit(act, timeout_s)
 
     def subscribe(self, listener: ChangeListener, wanted: Callable[[], Wants] = Wants) -> Callable[[], None]:

@@ -101,7 +101,7 @@ class Acts:
             raise Refused("ids", f"give the ids of 1 to {MOST_REPLAYED} dead letters, {advice}")
         tally = self._intake.replay_dead(ids, batch, fx)
         if tally["messages"] == 0:
-            raise NotFound("none of these dead letters exists, or all were replayed already")
+            raise NotFound("none of these dead letters exists with its message, or all were replayed already")
         fx.audit.append(
             AuditEntry(batch.clock_ns, act.principal, "dead_letters.replay", "", {"record_ids": ids, **tally})
         )

@@ -24,6 +24,10 @@ from greenmine.store import schema
 from greenmine.store.prepared import Prepared
 
 _VERSION = "schema_version"
+_MEND = (
+    "if it is damaged, put back a backup or the newest archive/state-*.db.gz, unpacked; without either, move it away: "
+    "what the journal holds is judged again, people and device accounts have to be made anew"
+)
 JOURNAL_CLOCK = "journal_clock_ns"
 """Key in `meta`: the journal's clock (ns) as of the last commit."""
 # Every commit executes these: built once, they are compiled once.
@@ -59,7 +63,9 @@ class StateDb:
         except OSError as error:
             raise StoreUnavailable(f"the state {path} cannot be opened: {error}", needs_operator=True) from error
         except (SQLAlchemyError, sqlite_library.Error) as error:
-            raise StoreUnavailable(f"the state {path} cannot be opened: {error}", needs_operator=True) from error
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            text = f"the state {path} cannot be opened: {cause}; {_MEND}"
+            raise StoreUnavailable(text, needs_operator=True) from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import structlog
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 
-from greenmine.core.account import Account, HourKey, hour_of
+from greenmine.core.account import Account
 from greenmine.core.clock import Clock
-from greenmine.core.dead_letter import DeadReason
 from greenmine.core.errors import StoreUnavailable
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import ReadingStore, Rejected, Selection, TakesColumns
-from greenmine.store import dead_letters, hours, outbox, schema
-from greenmine.store.state import JOURNAL_CLOCK, StateDb, add_to_account, get_meta
+from greenmine.store import dead_letters, outbox, schema
+from greenmine.store.moved import STORE_REJECTED, Moved
+from greenmine.store.state import StateDb, add_to_account
 
 log = structlog.get_logger(__name__)
 STORE_REFUSES, STORE_TAKES = "store_refuses", "store_takes"
@@ -29,7 +28,6 @@ MOST_LIVE = 5_000
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 30.0
 LONGEST_WISH_S = 300.0
-STORE_REJECTED = DeadReason.STORE_REJECTED.value
 LONGEST_GAP_NS = 7 * 86_400 * 1_000_000_000
 """Old readings of a series further apart are asked for separately, so that two of them do not fetch years between."""
 
@@ -133,7 +131,7 @@ class StoreWriter:
     def _ask(self, parcels: list[outbox.Parcel]) -> int:
         """Drop from parcels of old readings what the store has already; the rest stays in the outbox as new."""
         kept = self._kept(reading for parcel in parcels for reading in parcel.readings)
-        delta, conflicts, moved = Account(), [], _Moved()
+        delta, conflicts, moved = Account(), [], Moved()
         new: list[list[Reading]] = []
         for parcel in parcels:
             fresh: list[Reading] = []
@@ -174,7 +172,7 @@ class StoreWriter:
             add_to_account(connection, Account(stored=stored, pending=-count, dead=len(rejected)))
             if rejected:
                 dead_letters.keep(connection, [self._dead(one) for one in rejected], of_store=True)
-                moved = _Moved()
+                moved = Moved()
                 for one in rejected:
                     moved.note(one.reading, "dead")
                 moved.write(connection)
@@ -208,7 +206,7 @@ class StoreWriter:
 
     def _dead(self, rejected: Rejected) -> dict[str, object]:
         reading = rejected.reading
-        detail = json.dumps({"reason": rejected.reason[:300], "reading": [*reading.series, *reading[1:4]]})
+        detail = json.dumps({"reason": rejected.reason[:300], "reading": [*reading.series, *reading[1:]]})
         return {
             "at_ns": self._clock.wall_ns(),
             "record_id": 0,
@@ -266,31 +264,6 @@ def wait_s(failures: int, retry_after_s: float | None, chance: float) -> float:
     doubled: int = 2 ** min(failures - 1, 8)
     backoff_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * doubled) * (0.5 + chance / 2)
     return max(backoff_s, min(retry_after_s or 0.0, LONGEST_WISH_S))
-
-
-class _Moved:
-    """Readings that were taken and turn out to be something else, for the accounts of their devices' hours."""
-
-    def __init__(self) -> None:
-        self._noted: list[tuple[Series, int, str]] = []
-
-    def note(self, reading: Reading, name: str) -> None:
-        """What the reading is: `duplicate`, `conflict`, `dead`, or '' where it was counted before."""
-        self._noted.append((reading.series, reading.time_ns, name))
-
-    def write(self, connection: Connection) -> None:
-        clock_ns = int(get_meta(connection, JOURNAL_CLOCK) or 0)
-        changes: Counter[tuple[HourKey, str]] = Counter()
-        reasons: Counter[hours.ReasonKey] = Counter()
-        for series, time_ns, name in self._noted:
-            key = HourKey(series.mine, series.device, hour_of(time_ns, clock_ns))
-            changes[key, "taken"] -= 1
-            if name:
-                changes[key, name] += 1
-            if name == "dead":
-                reasons[hours.ReasonKey(series.mine, series.device, hours.REFUSED, STORE_REJECTED)] += 1
-        hours.add(connection, changes)
-        hours.add_reasons(connection, reasons)
 
 
 def _spans(times_ns: list[int]) -> Iterator[tuple[int, int]]:

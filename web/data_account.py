@@ -49,14 +49,12 @@ class DeviceDay:
 
 @dataclass(frozen=True)
 class LetterGroup:
-    """Dead letters of one reason, of the mine's devices or (`of_nobody`) of senders that are not registered.
-    `replayable` says whether any of them is a message that can be read again."""
+    """Dead letters of one reason, of the mine's devices or (`of_nobody`) of senders that are not registered."""
 
     word: str
     of_nobody: bool
     count: int
     newest: DeadLetterRow
-    replayable: bool
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,7 @@ def letter_groups(of_mine: Sequence[DeadLetterRow], of_nobody: Sequence[DeadLett
         for letter in letters:
             by_word.setdefault(letter.word, []).append(letter)
         for word, found in by_word.items():
-            replayable = any(letter.record_id for letter in found)
-            groups.append(LetterGroup(word, nobody, len(found), found[0], replayable))
+            groups.append(LetterGroup(word, nobody, len(found), found[0]))
     return sorted(groups, key=lambda group: (group.of_nobody, -group.count, group.word))
 
 

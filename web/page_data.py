@@ -27,6 +27,8 @@ MOST_GAPS = 100
 MOST_LETTERS = 2_000
 MOST_REPLAYED = 1_000
 """Letters that one press of the button reads again, newest first; pressing again goes on."""
+TALLY = ("stored", "still_dead", "returned")
+"""What is said of a replay."""
 Count = Annotated[int, Query(ge=0, le=10**9)]
 
 
@@ -38,9 +40,11 @@ def data_page(
     device: Annotated[str, Query(max_length=63)] = "",
     stored: Count = 0,
     still_dead: Count = 0,
+    returned: Count = 0,
 ) -> Response:
     """The last 24 hours of every device, hour by hour of one, gaps and dead letters."""
-    tally = {"stored": stored, "still_dead": still_dead} if request.query_params.get("said") == "replay" else None
+    said = dict(zip(TALLY, (stored, still_dead, returned), strict=True))
+    tally = said if request.query_params.get("said") == "replay" else None
     return _page(request, backend, mine, device=device if is_identifier(device) else "", tally=tally)
 
 
@@ -61,12 +65,12 @@ def replay(
     policy_of(backend, mine)
     whose = "" if of_nobody else mine
     asked = DeadLettersAsked(word.value, whose, None, False, MOST_REPLAYED)
-    ids = [row.id for row in backend.intakes.dead_letters(asked) if row.record_id]
+    ids = [row.id for row in backend.intakes.dead_letters(asked)]
     try:
         detail = backend.desk.submit(Act(ActKind.REPLAY_DEAD_LETTERS, session.principal, body={"ids": ids})).detail
     except (Conflict, NotFound, Refused, StoreUnavailable) as error:
         return _page(request, backend, mine, refused=problem_of(error))
-    tally = {name: int(detail.get(name, 0)) for name in ("stored", "still_dead")}
+    tally = {name: int(detail.get(name, 0)) for name in TALLY}
     return RedirectResponse(f"/mines/{mine}/data?{urlencode({'said': 'replay', **tally})}", 303)
 
 

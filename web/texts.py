@@ -270,8 +270,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Replay once the cause is mended; what is stored already is not counted twice, and no alarm is raised by it.",
     ),
     "data.replayed": (
-        "已重放：入库 {stored} 条读数，仍拒收 {still_dead} 条。",
-        "Read again: {stored} readings stored, {still_dead} still dead.",
+        "已重放：入库 {stored} 条读数，仍拒收 {still_dead} 条，重新交给数据库 {returned} 条。",
+        "Read again: {stored} readings stored, {still_dead} still dead, {returned} given to the store again.",
     ),
     # waiting list
     "waiting.title": ("待登记设备", "Waiting list"),

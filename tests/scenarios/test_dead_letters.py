@@ -213,3 +213,16 @@ def test_what_is_set_apart_is_bounded_and_a_replay_still_counts_once(monkeypatch
         ids = [row["record_id"] for row in s.rows("dead_letter")]
         assert s.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": ids}).detail["still_dead"] == 1
         assert s.state.account() == before
+
+
+def test_a_letter_whose_message_has_expired_keeps_no_other_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scene() as s:
+        s.begin(policy([DUSTY])).say(20)
+        late = {"pm10": 20.0, "pm25": "text"}
+        s.batch(message(entry(s.now_ns + NS, late)), message(entry(s.now_ns + 2 * NS, late)))
+        gone, kept = [row["record_id"] for row in s.rows("dead_letter")]
+        record = HeldJournal.record
+        monkeypatch.setattr(HeldJournal, "record", lambda own, one: None if one == gone else record(own, one))
+        assert s.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": [gone, kept]}).detail["messages"] == 1
+        with pytest.raises(NotFound, match="with its message"):
+            s.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": [gone]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenmine.core.account import HOUR_NS, LOOKED_UP_NS, Account, DeviceHour, HourKey
-from greenmine.core.act import ActKind
+from greenmine.core.act import Act, ActKind, ActResult
 from greenmine.core.clock import ManualClock
-from greenmine.core.errors import Refused
-from greenmine.core.reading_store import InMemoryReadingStore
+from greenmine.core.errors import NotFound, Refused
+from greenmine.core.reading import Reading
+from greenmine.core.reading_store import InMemoryReadingStore, Rejected, Selection, WriteReport
 from greenmine.device_hours import DeviceHours
 from greenmine.ingest.record import RecordFlag
 from greenmine.pipeline.ordinary import Ordinary
-from greenmine.store import hours
+from greenmine.replaying import replay
+from greenmine.store import audit, hours
 from greenmine.store.hours import ReasonKey
 from greenmine.store.writer import StoreWriter
 from tests.pipeline_scenes import (
@@ -173,6 +177,43 @@ def test_old_readings_move_when_the_store_has_answered() -> None:
         assert accounts(on)[hour] == Account(received=5, stored=3, pending=2)
         carried(on, store)
         assert accounts(on)[hour] == Account(received=5, stored=3, duplicate=1, conflict=1)
+
+
+def test_what_the_store_refused_moves_there_and_back_again() -> None:
+    with scene(policy([DUSTY])) as on:
+        on.say(5, 6)
+        hour, store = dust(START_NS), Fussy()
+        store.fault = "field type conflict"
+        carried(on, store)
+        assert accounts(on) == {hour: Account(received=2, dead=2)}
+        first, second = (row["id"] for row in on.rows("dead_letter"))
+        act = Act(ActKind.REPLAY_DEAD_LETTERS, "person:li", body={"ids": [first, second]})
+        store.fault = ""
+        assert replay(on.state, act, on.now_ns, _nothing_journalled).detail == {"returned": 2}
+        assert accounts(on) == {hour: Account(received=2, pending=2)}
+        carried(on, store)
+        assert accounts(on) == {hour: Account(received=2, stored=2)}
+        assert store.count(Selection()) == 2
+        with pytest.raises(NotFound):
+            replay(on.state, act, on.now_ns, _nothing_journalled)
+        with on.state.reading() as connection:
+            (said,) = [row for row in audit.rows(connection) if row.action == "dead_letters.return"]
+        assert (said.principal, json.loads(said.body)["readings"]) == ("person:li", 2)
+
+
+class Fussy(InMemoryReadingStore):
+    """Refuses everything for good while it has a fault."""
+
+    fault = ""
+
+    def write(self, readings: Sequence[Reading]) -> WriteReport:
+        if self.fault:
+            return WriteReport(0, [Rejected(one, self.fault) for one in readings])
+        return super().write(readings)
+
+
+def _nothing_journalled(_: Act) -> ActResult:
+    pytest.fail("the journal has no part in it")
 
 
 def test_what_is_older_than_can_be_looked_up_is_one_sum() -> None:

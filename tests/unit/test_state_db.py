@@ -74,8 +74,9 @@ class TestOpening:
     @pytest.mark.parametrize("read_only", [False, True])
     def test_what_is_no_database_is_refused(self, path: Path, read_only: bool) -> None:
         path.write_bytes(b"no database, but long enough to be looked at" * 100)
-        with pytest.raises(StoreUnavailable, match=r"state\.db cannot be opened"):
+        with pytest.raises(StoreUnavailable, match=r"state\.db cannot be opened.*move it away") as refused:
             StateDb(path, read_only)
+        assert "sqlalche.me" not in str(refused.value)
 
     def test_nothing_to_read(self, path: Path) -> None:
         with pytest.raises(StoreUnavailable, match=r"state\.db cannot be opened"):

@@ -17,6 +17,7 @@ from greenmine.core.errors import StoreUnavailable
 from greenmine.core.reading import Reading, Series
 from greenmine.core.reading_store import InMemoryReadingStore, Rejected, Selection, WriteReport
 from greenmine.store import outbox, writer
+from greenmine.store.returned import give_back
 from greenmine.store.state import StateDb, add_to_account
 from greenmine.store.writer import StoreWriter
 from tests.pipeline_scenes import DAY_NS, MINUTE_NS, SPARE, START_NS, pm10, table_rows
@@ -164,8 +165,54 @@ class TestWriting:
         assert letter["source"] == "shifan-9/dust-1"
         assert json.loads(letter["detail"]) == {
             "reason": "field type conflict",
-            "reading": ["shifan-9", "dust-1", "pm10", "", "inst", 0, START_NS + MINUTE_NS, 2.0, 0],
+            "reading": ["shifan-9", "dust-1", "pm10", "", "inst", 0, START_NS + MINUTE_NS, 2.0, 0, None],
         }
+
+
+class TestGivenBack:
+    """Dead letters of the store, replayed once whatever it found fault with was mended."""
+
+    def refused(self, bench: Bench) -> list[int]:
+        bench.put(1.0, 2.0, 3.0)
+        bench.store.bad = lambda reading: reading.value == 2.0
+        bench.writer.run_available()
+        return [row["id"] for row in table_rows(bench.state, "dead_letter")]
+
+    def give_back(self, bench: Bench, ids: Sequence[object]) -> int:
+        with bench.state.writing() as connection:
+            return give_back(connection, ids, START_NS)
+
+    def test_are_stored_once(self, bench: Bench) -> None:
+        ids = self.refused(bench)
+        bench.store.bad = lambda _: False
+        assert self.give_back(bench, ids) == 1
+        assert bench.account == Account(received=3, stored=2, pending=1)
+        bench.writer.run_available()
+        assert bench.store.values() == [1.0, 2.0, 3.0]
+        assert bench.account == Account(received=3, stored=3)
+        assert self.give_back(bench, ids) == 0, "a second replay stores nothing"
+
+    def test_that_came_to_the_store_meanwhile_are_duplicates(self, bench: Bench) -> None:
+        ids = self.refused(bench)
+        bench.store.bad = lambda _: False
+        bench.store.write([Reading(pm10(), START_NS + MINUTE_NS, 2.0)])
+        self.give_back(bench, ids)
+        bench.writer.run_available()
+        assert bench.account == Account(received=3, stored=2, duplicate=1)
+
+    def test_that_are_refused_again_are_dead_again(self, bench: Bench) -> None:
+        ids = self.refused(bench)
+        self.give_back(bench, ids)
+        bench.writer.run_available()
+        assert bench.account == Account(received=3, stored=2, dead=1)
+        first, second = table_rows(bench.state, "dead_letter")
+        assert (first["replayed_ns"], second["replayed_ns"]) == (START_NS, None)
+
+    @pytest.mark.parametrize("ids", [(), (99,), ("1",), (2**80,), (None,), (-1,)])
+    def test_others_are_left_alone(self, bench: Bench, ids: Sequence[object]) -> None:
+        self.refused(bench)
+        assert self.give_back(bench, ids) == 0
+        assert bench.account == Account(received=3, stored=2, dead=1)
 
 
 class TestCrash:

@@ -72,7 +72,7 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     ("网关引用了未知的别名；等待它重新上线（birth）或请它重发。",
      "The gateway used an alias it never named; let it send its birth again."): ("sparkplug_alias",),
     ("数据库拒收了这个读数；请核对其数值和时间，或处理数据库后重放。",
-     "The store refused this reading; look at its value and time, or mend the store and replay it."): ("store_rejected",),
+     "The store refused this reading; look at its value and time, or mend the store and replay."): ("store_rejected",),
     ("请在策略文件中登记设备实际发送的单位。", "Register the unit that the device really sends."): (
         "unit", "unit_doubt"
     ),

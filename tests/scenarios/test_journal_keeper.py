@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,6 +253,30 @@ def test_the_quota_of_the_journal(home: Home) -> None:
     assert home.keeper.look() is Room.NONE
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB in memory; mounting one needs root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def journal_holds(path: Path, records: int) -> bool:
+    reader = JournalReader(path)
+    try:
+        return reader.sound() and sum(len(batch.records) for batch in reader.all_batches()) == records
+    finally:
+        reader.close()
+
+
 class TestFullDisk:
     """A journal that may not grow beyond some pages: SQLite says that the disk is full, as it does on a real one."""
 
@@ -292,6 +317,37 @@ class TestFullDisk:
         reader = JournalReader(tmp_path / "journal.db")
         assert sum(len(batch.records) for batch in reader.all_batches()) == 100
         reader.close()
+
+    def test_a_real_full_disk_stops_acknowledgements_and_costs_nothing(self, small_disk: Path) -> None:
+        """reliability P6, on a file system of 8 MB."""
+        filler = small_disk / "filler"
+        filler.write_bytes(b"x" * 6 * MEGABYTE)
+        acknowledged: list[int] = []
+        full, done = threading.Event(), threading.Event()
+
+        class Sink:
+            def acknowledge(self, tokens: Any) -> None:
+                acknowledged.extend(tokens)
+                if acknowledged and acknowledged[-1] == 599:
+                    done.set()
+
+        journal, sink = Journal(small_disk / "journal.db"), Sink()
+        limits = WriterLimits(linger_s=0.0, batch_records=50)
+        writer = JournalWriter(journal, ManualClock(START_NS), lambda: None, pytest.fail, limits, full.set)
+        for number in range(600):
+            assert writer.offer(Submission(Record(RecordKind.MESSAGE, "t", b"x" * 5000, "", 0), sink, number))
+        writer.start()
+        assert full.wait(WAIT_S)
+        assert isinstance(writer.full, StoreFull)
+        before = list(acknowledged)
+        assert before == list(range(len(before)))
+        assert len(before) < 600
+        filler.unlink()
+        assert done.wait(WAIT_S), "it goes on by itself"
+        assert acknowledged == list(range(600))
+        writer.stop()
+        assert journal_holds(small_disk / "journal.db", 600)
+        journal.close()
 
     def test_the_state_waits_for_room_too(self, home: Home) -> None:
         home.go(1)

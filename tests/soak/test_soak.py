@@ -37,6 +37,7 @@ from greenmine.simulator.encode_senml import SenmlValue, senml_pack
 from greenmine.simulator.encode_sparkplug import INT32, EdgeSession, MetricValue, sparkplug_payload
 from greenmine.simulator.encode_tts import tts_uplink
 from tests.acceptance.test_kill import everything_is_stored, journalled_in, run_embedded
+from tests.scenarios.test_disorder import disorder
 from tests.scenarios.test_outage import outage
 from tests.unit.test_journal_recovery import damaged_starts
 
@@ -246,6 +247,12 @@ def mutated(chance: random.Random, seed: bytes) -> bytes:
 def test_an_hour_of_which_the_store_is_away_for_most(tmp_path: Path) -> None:
     """reliability P4 at full size: 1,800,000 readings."""
     outage(tmp_path, 3600)
+
+
+@pytest.mark.timeout(1800)
+def test_fifty_thousand_doubled_and_shuffled(tmp_path: Path) -> None:
+    """reliability P3 at full size."""
+    disorder(tmp_path, 50_000)
 
 
 @pytest.mark.parametrize(("rounds", "flips"), [(500, False), (1000, True)])

@@ -79,6 +79,13 @@ class MosquittoServer:
             self._process.wait(START_TIMEOUT_S)
             self._process = None
 
+    def kill(self) -> None:
+        """End it by SIGKILL: what it keeps in memory is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(START_TIMEOUT_S)
+        self._process = None
+
     def replace_accounts(self, accounts: Iterable[Account]) -> None:
         """Write other accounts and tell mosquitto."""
         write_mosquitto_files(self.folder / "accounts", accounts)

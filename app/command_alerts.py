@@ -14,7 +14,7 @@ from greenmine.core.errors import DecodeRefused, Refused
 from greenmine.core.fact import FactKind
 from greenmine.home import Home
 from greenmine.ingest.timestamp import from_rfc3339
-from greenmine.terminal import HomeOption, JsonOption, listing, out, print_json, reported, short_time, the_home
+from greenmine.terminal import HomeOption, JsonOption, headed, listing, out, print_json, reported, short_time, the_home
 
 app = typer.Typer(no_args_is_help=True, help="Alerts / 报警")
 facts = typer.Typer(no_args_is_help=True, help="Dated facts that judge beside readings / 事实记录")
@@ -38,14 +38,14 @@ def list_alerts(
     with state_of(the_home(home)) as connection:
         rows = [_alert(alert) for alert in alert_table.listed(connection, mine, open_only)]
     columns = [
-        ("id", "id"),
+        ("id", "id / 编号"),
         ("raised", "raised / 发生"),
         ("where", "where / 位置"),
         ("rule", "rule / 规则"),
-        ("severity", "级别"),
-        ("condition", "状况"),
-        ("handling", "处置"),
-        ("finding", "value / limit"),
+        ("severity", "severity / 级别"),
+        ("condition", "condition / 状况"),
+        ("handling", "handling / 处置"),
+        ("finding", "value, limit / 数值与限值"),
     ]
     if not as_json:
         rows = [{**row, **_short(row)} for row in rows]
@@ -88,11 +88,10 @@ def show(alert_id: AlertId, home: HomeOption = None, as_json: JsonOption = False
     for key, value in alert.items():
         out.print(f"{key:>16}  {'' if value is None else value}", markup=False, highlight=False)
     out.print()
-    steps = ("at", "reason", "condition", "handling", "principal", "value", "note")
-    listing(history, [(name, name) for name in steps], False, "")
+    listing(history, headed("at", "reason", "condition", "handling", "principal", "value", "note"), False, "")
     out.print()
-    told = ("kind", "contact", "channel", "state", "attempts", "detail")
-    listing(notices, [(name, name) for name in told], False, "nobody was to be told / 无通知")
+    told = headed("kind", "contact", "channel", "state", "attempts", "detail")
+    listing(notices, told, False, "nobody was to be told / 无通知")
 
 
 @app.command()
@@ -134,8 +133,8 @@ def list_facts(
         query = query.where(schema.fact.c.mine == mine)
     with state_of(the_home(home)) as connection:
         rows = [_fact(dict(row)) for row in connection.execute(query).mappings()]
-    names = ("id", "mine", "kind", "subject", "valid_from", "valid_to", "recorded_at", "by", "reason")
-    listing(rows, [(name, name) for name in names], as_json, "no facts / 没有记录")
+    columns = headed("id", "mine", "kind", "subject", "valid_from", "valid_to", "recorded_at", "by", "reason")
+    listing(rows, columns, as_json, "no facts / 没有记录")
 
 
 @facts.command("add")

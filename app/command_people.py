@@ -18,6 +18,7 @@ from greenmine.terminal import (
     HomeOption,
     JsonOption,
     err,
+    headed,
     listing,
     out,
     print_json,
@@ -58,8 +59,7 @@ def list_users(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     with state_of(the_home(home)) as connection:
         rows = [user_json(user) for user in user_table.listed(connection)]
-    names = ("name", "role", "created_at", "must_change_password")
-    listing(rows, [(name, name) for name in names], as_json, "no users / 没有用户")
+    listing(rows, headed("name", "role", "created_at", "must_change_password"), as_json, "no users / 没有用户")
 
 
 @users.command("reset")
@@ -117,7 +117,12 @@ def provision(
         wanted = {"service": service} if service else {"mine": mine, **({"device": device} if device else {})}
     with office(the_home(home)) as desk:
         rows = desk.administer("devices.provision", wanted)
-    listing(rows, [("account", "user = client id"), ("password", "password")], as_json, "no devices / 没有设备")
+    listing(
+        rows,
+        [("account", "user = client id / 账号"), ("password", "password / 密码")],
+        as_json,
+        "no devices / 没有设备",
+    )
     if not as_json:
         err.print("passwords are shown this once / 密码仅显示一次")
     _say_when(the_home(home))
@@ -140,7 +145,7 @@ def list_devices(
         rows = [{**row, **_certificate_shown(row), "calibrated": _metrics(row)} for row in rows]
     names = ["account", "mine", "device", "bridge", "created_at", "revoked_at", "certificate", "certificate_until"]
     names += ["serial", "position", "calibrated"]
-    listing(rows, [(name, name) for name in names], as_json, "no device accounts / 没有设备账号")
+    listing(rows, headed(*names), as_json, "no device accounts / 没有设备账号")
 
 
 def _metrics(row: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ def list_scenarios_(as_json: JsonOption = False) -> None:
         {"name": s.name, "title_zh": s.title.zh, "title_en": s.title.en, "duration_s": s.duration, "seed": s.seed}
         for s in list_scenarios()
     ]
-    columns = [("name", "name"), ("title_zh", "场景"), ("title_en", "scenario"), ("duration_s", "seconds")]
+    columns = [("name", "name / 名称"), ("title_zh", "场景"), ("title_en", "scenario"), ("duration_s", "seconds / 秒")]
     listing(rows, columns, as_json, "no scenarios / 没有场景")
 
 

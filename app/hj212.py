@@ -82,13 +82,20 @@ class Hj212:
             return
         locked_out = self.gate.without_password
         if not listener.is_alive:
-            yield Check("hj212", False, "the listener has ended", "restart the service")
+            yield Check("hj212", False, "the listener has ended 监听已停止", "restart the service 请重启服务")
         elif locked_out:
             names = ", ".join(locked_out[:5]) + (" ..." if len(locked_out) > 5 else "")
-            detail = f"{len(locked_out)} stations are refused, their password is missing: {names}"
-            yield Check("hj212", False, detail, "set hj212.password of these devices and put the secret into its file")
+            detail = f"{len(locked_out)} stations are refused, their password is missing 缺少密码: {names}"
+            yield Check(
+                "hj212",
+                False,
+                detail,
+                "set hj212.password of these devices and put the secret into its file 请为这些设备设置密码",
+            )
         else:
-            detail = f"listens on {listener.host}:{listener.port}, {listener.stations} of {len(self.gate)} stations"
+            detail = (
+                f"listens on {listener.host}:{listener.port}, {listener.stations} of {len(self.gate)} stations 个站点"
+            )
             yield Check("hj212", True, detail, "")
 
     def values(self) -> Iterable[tuple[str, str, str, float]]:

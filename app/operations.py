@@ -172,22 +172,30 @@ def broker_drops_check(dropped: int) -> Check:
 
 def dead_letter_check(totals: DeadLetterTotals) -> Check:
     """How full the dead letters are. Full is no fault of the service: it goes on, and drops the oldest."""
-    kept = f"{totals.rows:,} of at most {dead_letters.MOST_ROWS:,} kept ({totals.bytes / 1e6:.1f} MB)"
-    detail = f"{kept}, {totals.dropped:,} dropped unreplayed" if totals.dropped else kept
-    return Check("dead letters", True, detail, "`greenmine dead-letters list` shows them")
+    kept = f"{totals.rows:,} of at most {dead_letters.MOST_ROWS:,} kept 保留 ({totals.bytes / 1e6:.1f} MB)"
+    detail = f"{kept}, {totals.dropped:,} dropped unreplayed 未重放即丢弃" if totals.dropped else kept
+    return Check("dead letters", True, detail, "`greenmine dead-letters list` shows them 用该命令查看")
 
 
 def disk_check(home: Home) -> Check:
     """Room on the disk of the home."""
     usage = shutil.disk_usage(home.path)
     free = usage.free / usage.total
-    detail = f"{usage.free / 1e9:.1f} GB ({free:.0%}) free at {home.path}"
-    return Check("disk", free > DISK_FREE_LEAST, detail, "free space or move the home: a full disk stops the journal")
+    detail = f"{usage.free / 1e9:.1f} GB ({free:.0%}) free 可用 at {home.path}"
+    return Check(
+        "disk",
+        free > DISK_FREE_LEAST,
+        detail,
+        "free space or move the home: a full disk stops the journal 请清理或迁移，磁盘满会停止记录",
+    )
 
 
 def sqlite_check() -> Check:
     """The version of SQLite, and what follows from it. An old one is safe under our rule of one writing connection."""
     detail = f"SQLite {sqlite_library.version()}"
     if sqlite_library.has_wal_reset_fault():
-        detail += ": has the WAL-reset fault; safe here because one connection writes each file"
-    return Check("sqlite", True, detail, "install pysqlite3, or a Python with SQLite 3.51.3 or newer")
+        detail += (
+            ": has the WAL-reset fault; safe here because one connection writes each file "
+            "有 WAL 重置缺陷，单连接写入可避免"
+        )
+    return Check("sqlite", True, detail, "install pysqlite3, or a Python with SQLite 3.51.3 or newer 请安装")

@@ -85,11 +85,17 @@ class Relay:
         for mine, line in sorted(self.sender.lines.items()):
             waiting, total = depths.get(mine, 0), totals.get(mine, RelayTotals())
             trouble = self._problems.get(mine, "") or (line.trouble if waiting else "")
-            detail = f"{mine}: {waiting} messages wait, {total.delivered} were answered"
+            detail = f"{mine}: {waiting} messages wait, {total.delivered} were answered 待发与已应答"
             if total.dropped or total.unanswered:
-                detail += f", {total.dropped} were dropped by the quota and {total.unanswered} never answered"
+                detail += (
+                    f", {total.dropped} were dropped by the quota and {total.unanswered} never answered "
+                    "超额丢弃与未应答"
+                )
             where = f"{line.destination.host}:{line.destination.port}"
-            advice = f"look at the platform {where} and the mine's section relay; readings wait in the outbox"
+            advice = (
+                f"look at the platform {where} and the mine's section relay; readings wait in the outbox "
+                "请检查上级平台，数据在队列中等待"
+            )
             yield Check("relay", not trouble, f"{detail}; {trouble}" if trouble else detail, advice if trouble else "")
 
     def values(self) -> Iterable[tuple[str, str, str, float]]:

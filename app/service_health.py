@@ -35,37 +35,40 @@ class ServiceHealth:
                 str(
                     service.writer.failed
                     or service.writer.full
-                    or f"{service.writer.committed_records} records committed"
+                    or f"{service.writer.committed_records} records committed 已提交记录"
                 ),
-                "make room on the disk of the home; it goes on by itself"
+                "make room on the disk of the home; it goes on by itself 请清理磁盘，之后自动继续"
                 if service.writer.full is not None
-                else "look at the disk of the home, then restart the service",
+                else "look at the disk of the home, then restart the service 请检查磁盘后重启服务",
             ),
             Check(
                 "disk",
                 service.keeper.room < Room.SHORT and service.keeper.trouble is None,
-                str(service.keeper.trouble or service.keeper.words or "not looked at yet"),
-                "make room on the disk of the home; without any, nothing is acknowledged to devices",
+                str(service.keeper.trouble or service.keeper.words or "not looked at yet 尚未检查"),
+                "make room on the disk of the home; without any, nothing is acknowledged to devices "
+                "请清理磁盘，否则停止确认设备消息",
             ),
             *self._loss_checks(),
             Check(
                 "pipeline",
                 service.thread.failed is None and lag < LAG_MOST_BATCHES,
-                str(service.thread.failed or f"{lag} batches behind the journal"),
-                "restart the service; if it repeats, keep the home and report it",
+                str(service.thread.failed or f"{lag} batches behind the journal 落后日志批次"),
+                "restart the service; if it repeats, keep the home and report it "
+                "请重启服务；若重复出现，请保留数据目录并反馈",
             ),
             backlog_check(service.pipeline.aside),
             Check(
                 "store",
                 trouble is None,
-                str(trouble or f"{service.settings.store.kind} takes readings"),
-                "readings wait in the outbox and nothing is lost; bring the store back, alarms go on meanwhile",
+                str(trouble or f"{service.settings.store.kind} takes readings 写入正常"),
+                "readings wait in the outbox and nothing is lost; bring the store back, alarms go on meanwhile "
+                "数据在待写队列中不会丢失，请恢复数据库，告警照常",
             ),
             Check(
                 "policies",
                 bool(service.policies),
-                f"{len(service.policies)} mines",
-                "name policy files in the settings",
+                f"{len(service.policies)} mines 座矿山",
+                "name policy files in the settings 请在设置中填写策略文件",
             ),
         ]
         return [*found, *self._mqtt_checks(), *service.hj212.checks(), *service.relay.checks()]
@@ -78,18 +81,22 @@ class ServiceHealth:
             yield Check(
                 "journal losses",
                 True,
-                f"{batches} batches are gone, newest {lost[-1][0]} to {lost[-1][1]}",
-                "see `greenmine journal status`; restore the damaged file from a backup if there is one",
+                f"{batches} batches are gone, newest {lost[-1][0]} to {lost[-1][1]} 批次缺失",
+                "see `greenmine journal status`; restore the damaged file from a backup if there is one "
+                "如有备份请恢复受损文件",
             )
 
     def _mqtt_checks(self) -> Iterable[Check]:
         service = self._service
         if service.broker is not None:
-            detail = f"embedded on {service.broker.where}, {service.broker.connections} clients"
+            detail = f"embedded on {service.broker.where}, {service.broker.connections} clients 个客户端"
             yield Check("mqtt", True, detail, "")
         if service.subscriber is not None:
-            detail = service.subscriber.refusal or f"connected to {service.settings.mqtt.url}"
-            advice = "look at mqtt.url, the account's password file and the broker's log"
+            detail = service.subscriber.refusal or f"connected to {service.settings.mqtt.url} 已连接"
+            advice = (
+                "look at mqtt.url, the account's password file and the broker's log "
+                "请检查 mqtt.url、密码文件和消息服务器日志"
+            )
             yield Check("mqtt", service.subscriber.connected, detail, advice)
             if dropped := service.subscriber.dropped_by_broker:
                 yield broker_drops_check(dropped)

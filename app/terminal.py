@@ -96,6 +96,49 @@ def print_line(document: Any) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=False, separators=(", ", ": "), default=str) + "\n")
 
 
+HEADINGS = {
+    "id": "编号",
+    "name": "名称",
+    "role": "角色",
+    "created_at": "创建于",
+    "must_change_password": "须改密码",
+    "at": "时间",
+    "reason": "原因",
+    "condition": "状况",
+    "handling": "处置",
+    "principal": "操作者",
+    "value": "数值",
+    "note": "备注",
+    "kind": "类别",
+    "contact": "联系人",
+    "channel": "渠道",
+    "state": "状态",
+    "attempts": "次数",
+    "detail": "说明",
+    "mine": "矿",
+    "subject": "对象",
+    "valid_from": "生效",
+    "valid_to": "失效",
+    "recorded_at": "记录于",
+    "by": "操作者",
+    "account": "账号",
+    "device": "设备",
+    "bridge": "网桥",
+    "revoked_at": "撤销于",
+    "certificate": "证书",
+    "certificate_until": "证书到期",
+    "serial": "出厂编号",
+    "position": "位置",
+    "calibrated": "已校准",
+}
+"""What keys of JSON are called in Chinese at the head of a table."""
+
+
+def headed(*names: str) -> list[tuple[str, str]]:
+    """Columns for `listing`, headed by their keys in both languages."""
+    return [(name, f"{name.replace('_', ' ')} / {HEADINGS[name]}") for name in names]
+
+
 def listing(rows: Sequence[dict[str, Any]], columns: Iterable[tuple[str, str]], as_json: bool, empty: str) -> None:
     """Rows as one JSON array, or as a table with (key, heading) columns, or a word where there are none."""
     if as_json:

@@ -102,7 +102,7 @@ def test_nothing_is_said_of_hours_before_the_first_is_over() -> None:
 
 
 def test_the_doctor_says_how_full_the_dead_letters_are_and_what_was_dropped() -> None:
-    assert dead_letter_check(DeadLetterTotals(5, 2_000_000, 0)).detail == "5 of at most 100,000 kept (2.0 MB)"
+    assert dead_letter_check(DeadLetterTotals(5, 2_000_000, 0)).detail == "5 of at most 100,000 kept 保留 (2.0 MB)"
     full = dead_letter_check(DeadLetterTotals(100_000, 0, 1234))
     assert full.ok, "the service takes in what it did before"
     assert full.detail.endswith("1,234 dropped unreplayed")

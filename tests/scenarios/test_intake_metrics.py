@@ -105,4 +105,4 @@ def test_the_doctor_says_how_full_the_dead_letters_are_and_what_was_dropped() ->
     assert dead_letter_check(DeadLetterTotals(5, 2_000_000, 0)).detail == "5 of at most 100,000 kept 保留 (2.0 MB)"
     full = dead_letter_check(DeadLetterTotals(100_000, 0, 1234))
     assert full.ok, "the service takes in what it did before"
-    assert full.detail.endswith("1,234 dropped unreplayed")
+    assert full.detail.endswith("1,234 dropped unreplayed 未重放即丢弃")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from greenmine.alerts.channel_text import block, one_line
-from greenmine.core.alert import Alert, AlertKey, Severity
+from greenmine.core.alert import SERVICE_RULES, Alert, AlertKey, Severity
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.metric import METRICS
 from greenmine.core.notice import Notice, NoticeKind, notice_key
@@ -148,6 +148,9 @@ def _unit(metric: str) -> str:
 
 def _device(policy: Policy, alert: Alert, language: str) -> str:
     device = policy.device(alert.key.device)
+    part = SERVICE_RULES.get(alert.key.rule)
+    if part is not None:
+        return part[0 if language == "zh" else 1]
     name = device.name.in_language(language) if device and device.name else alert.key.device
     return f"{name} {alert.key.channel}" if alert.key.channel else name
 

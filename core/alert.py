@@ -13,8 +13,13 @@ DISK_RULE = "disk-room"
 """The same of alerts that the disk is full, and so nothing is taken from devices."""
 STORE_RULE = "store-refuses"
 """The same of alerts that the store takes nothing until somebody mends that."""
-SERVICE_RULES = (LINK_RULE, DISK_RULE, STORE_RULE)
-"""What the service itself watches at every mine; no rule of a policy is called so."""
+SERVICE_RULES = {
+    LINK_RULE: ("消息服务器", "broker"),
+    DISK_RULE: ("磁盘", "disk"),
+    STORE_RULE: ("数据库", "store"),
+}
+"""What the service itself watches at every mine (no rule of a policy is called so), and which part of it each is
+about, (Chinese, English), in the place of a device's name."""
 
 
 class Condition(StrEnum):

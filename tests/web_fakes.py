@@ -92,7 +92,7 @@ def open_pit_document() -> dict[str, Any]:
          [_sensor("water", "electrode", "300s", ph="1", turbidity="NTU", conductivity="uS/cm", do="mg/L", ss="mg/L")]),
         ("noise-w1", _text("西厂界噪声", "Noise west"), (109.9945, 39.8030),
          [_sensor("noise", "class_1_meter", "60s", laeq="dB", lamax="dB")]),
-        ("soil-p1", _text("排土场复垦区", "Reclaimed dump"), (109.9978, 39.8071), soil),
+        ("soil-p1", _text("排土场复垦区", "Soil of the reclaimed inner dump, north bench"), (109.9978, 39.8071), soil),
         ("met-1", _text("气象站", "Weather station"), (110.0049, 39.8012),
          [_sensor("weather", "compact", "60s", wind_speed="m/s", wind_dir="deg", air_temp="Cel", humidity="%")]),
         ("dust-new", _text("新装扬尘仪", "New dust meter"), None, [_dust()]),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from greenmine.core.alert import Alert, Condition, Handling, Severity
+from greenmine.core.alert import SERVICE_RULES, Alert, Condition, Handling, Severity
 from greenmine.core.quality import flag_names
 from greenmine.core.reading import Series
 from greenmine.dashboards.build import (
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class AlertItem:
-    """An alert as lists show it, with what can be done about it."""
+    """An alert as lists show it, with what can be done about it. `station_link` is '' where it is of no device."""
 
     alert: Alert
     rule: Words
@@ -136,7 +136,8 @@ def rows(state: MineState, device: str | None = None) -> list[Row]:
 def alert_item(policy: Policy | None, alert: Alert) -> AlertItem:
     """An alert with its names and values; `policy` is None for a mine that is no longer watched."""
     device = policy.device(alert.key.device) if policy else None
-    station = device_title(device) if device else Words.same(alert.key.device)
+    zh, en = SERVICE_RULES.get(alert.key.rule, (alert.key.device, alert.key.device))
+    station = device_title(device) if device else Words(zh=zh, en=en)
     if alert.key.channel:
         station = Words(zh=f"{station.zh} @{alert.key.channel}", en=f"{station.en} @{alert.key.channel}")
     rule = next((r for r in policy.rules if r.id == alert.key.rule), None) if policy else None
@@ -144,7 +145,7 @@ def alert_item(policy: Policy | None, alert: Alert) -> AlertItem:
         alert=alert,
         rule=rule_title(policy, alert.key.rule),
         station=station,
-        station_link=device_path(alert.key.mine, alert.key.device),
+        station_link=device_path(alert.key.mine, alert.key.device) if device else "",
         mine=Words.of(policy.mine.name) if policy else Words.same(alert.key.mine),
         value=alert_value_text(alert, alert.value),
         last_value=alert_value_text(alert, alert.last_value),

@@ -150,6 +150,11 @@ class TestWords:
         assert one(lost, "en").subject.endswith("connection to the broker lost")
         assert one(lost).subject.endswith("与消息服务器的连接中断")
 
+    def test_a_part_of_the_service_has_a_name_in_both_languages(self) -> None:
+        full = alert("disk-room", "", value=None, limit=None, source_time_ns=None, severity=Severity.CRITICAL)
+        assert " 磁盘 · " in one(full, "zh").subject
+        assert " disk · " in one(full, "en").subject
+
     def test_advice_and_names(self) -> None:
         rules = [limit("dusty", "pm10", 150, 130, advice=text("洒水。", "Water the roads."))]
         devices = [{**device("dust-1", pm10="ug/m3"), "name": text("北界", "North")}]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 
 import httpx
 import pytest
 
 from greenmine.core.act import ActKind
-from greenmine.core.alert import Alert
+from greenmine.core.alert import Alert, AlertKey
 from greenmine.core.errors import StoreUnavailable
 from greenmine.core.reading import Series
 from greenmine.web.pages import MOST_BOARD_ALERTS
@@ -98,6 +99,16 @@ def test_alerts_are_listed_active_and_unanswered_first(alarm: httpx.Client) -> N
     assert len(re.findall("<article", alarm.get("/alerts?show=all").text)) == 6
     assert len(re.findall("<article", alarm.get("/alerts?show=all&mine=demo-quarry").text)) == 2
     assert "最近解除" in alarm.get("/mines/demo-pit").text
+
+
+def test_an_alert_of_the_service_itself_is_of_no_device(world: World, alert: Alert, site: RunningSite) -> None:
+    full = replace(alert, id="a00000000000000f", key=AlertKey("demo-pit", "disk-room", "disk", ""))
+    world.board.known[full.id], world.board.steps[full.id] = full, []
+    with site.logged_in("viewer") as client:
+        for path in ("/alerts", f"/alerts/{full.id}", "/mines/demo-pit"):
+            html = client.get(path).text
+            assert "磁盘已满，停止接收数据" in html
+            assert "/devices/disk" not in html, "there is no such page"
 
 
 def test_how_a_sensor_measures_is_said_in_words(alarm: httpx.Client) -> None:

@@ -15,6 +15,7 @@ from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.downlink import HJ212_TARGET, Downlink, DownlinkKind, downlink_id
 from greenmine.core.gap import Gap, GapReason, Sequence, Stream, gap_id
 from greenmine.core.reading import Series
+from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS
 from greenmine.ingest.topic import TopicKind
 from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.state import JudgeState
@@ -47,14 +48,20 @@ class Gaps:
         self._state = state
 
     def of_message(
-        self, kind: TopicKind, understood: Understood, clock_ns: int, fx: Effects, replayed: bool = False
+        self,
+        kind: TopicKind,
+        understood: Understood,
+        received_ns: int,
+        clock_ns: int,
+        fx: Effects,
+        replayed: bool = False,
     ) -> None:
         """The numbers that a message gives itself: `seq` and `boot` of each object of own JSON, the frame counter of a
         LoRaWAN uplink, the periods of HJ 212. Of a message that was `replayed` they say nothing of where the device is
         now, but they may be what is missing."""
         mine, sender, decoded = understood[:3]
         if kind in (TopicKind.HJ212, TopicKind.HJ212_TCP):
-            self._of_periods(understood, clock_ns, fx, replayed)
+            self._of_periods(understood, received_ns, clock_ns, fx, replayed)
             return
         name = OWN_STREAM if kind is TopicKind.UP else FRAME_STREAM
         before: tuple[str | None, int | None, str | None] | None = None
@@ -68,14 +75,19 @@ class Gaps:
                 continue
             self._came(stream, item.seq, item.boot or "", item.time_ns, clock_ns, fx, replayed)
 
-    def _of_periods(self, understood: Understood, clock_ns: int, fx: Effects, replayed: bool) -> None:
-        """Statistics of a station begin one period after the other: their periods number themselves."""
+    def _of_periods(
+        self, understood: Understood, received_ns: int, clock_ns: int, fx: Effects, replayed: bool
+    ) -> None:
+        """Statistics of a station begin one period after the other: their periods number themselves. One of a time that
+        cannot be (a clock in 2099) numbers nothing: after it, all that comes would be old for ever."""
         mine, sender, decoded = understood[:3]
+        latest_ns = received_ns + self._state.registry.max_ahead_ns.get(mine, DEFAULT_MAX_AHEAD_NS)
         periods = set()
         for item in decoded.items:
             series = Series(mine, item.device or sender, item.metric, item.channel, item.stat, item.period_s)
             # Of a statistic that is not registered nobody knows the period: a frame does not say it.
-            if 0 < item.period_s <= MOST_PERIOD_S and self._state.registry.setting(series) is not None:
+            is_followed = 0 < item.period_s <= MOST_PERIOD_S and EARLIEST_NS <= item.time_ns <= latest_ns
+            if is_followed and self._state.registry.setting(series) is not None:
                 periods.add((series.device, item.period_s, item.time_ns))
         for device, period_s, time_ns in sorted(periods):
             if self._speaks_for(mine, sender, device):

@@ -99,7 +99,7 @@ class Intake:
         else:
             sender = understood.mine, understood.device
             outcome = self._admitted(understood, batch.received_ns)
-            self._gaps.of_message(topic.kind, understood, batch.clock_ns, fx)
+            self._gaps.of_message(topic.kind, understood, batch.received_ns, batch.clock_ns, fx)
             for one_dead in understood.dead:
                 self._watch.on_death(*one_dead, batch.clock_ns, fx)
             if understood.mine:
@@ -181,7 +181,7 @@ class Intake:
                 understood = self._formats.read(topic, stored, batch, fx, live=False)
                 sender = understood.mine, understood.device
                 outcome = self._admitted(understood, batch.received_ns)
-                self._gaps.of_message(topic.kind, understood, batch.clock_ns, fx, replayed=True)
+                self._gaps.of_message(topic.kind, understood, batch.received_ns, batch.clock_ns, fx, replayed=True)
         except DecodeRefused as refused:
             outcome = [refused]
         refusals = [one for one in outcome if isinstance(one, DecodeRefused)]

@@ -234,7 +234,7 @@ def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -
 
     fx = Effects(0)
     for n in (0, 1, 1, 5):
-        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + n * minute, fx)
+        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + n * minute, START_NS + n * minute, fx)
     watched.on_clock(START_NS + 6 * minute, fx)
     (asked,) = fx.downlinks
     assert (asked.kind.value, asked.target) == ("history", "hj212:88888880000001")
@@ -245,13 +245,32 @@ def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -
         "to": "2026-11-22T08:04:00Z",
     }
     for n in (2, 3, 4):
-        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + 7 * minute, fx, replayed=n == 3)
+        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + 7 * minute, START_NS + 7 * minute, fx, replayed=n == 3)
     assert [gap.reason for gap in fx.gaps.values() if gap is not None] == [GapReason.FILLED]
     hours = Effects(0)
     for n in (0, 3):
-        watched.of_message(TopicKind.HJ212_TCP, statistic(3600, n), START_NS + n * HOUR_NS, hours)
+        watched.of_message(TopicKind.HJ212_TCP, statistic(3600, n), START_NS + n * HOUR_NS, START_NS + n * HOUR_NS, hours)
     watched.on_clock(START_NS + 4 * HOUR_NS, hours)
     assert [json.loads(one.payload)["cn"] for one in hours.downlinks] == ["2061"]
+
+
+def test_a_station_whose_clock_was_once_far_ahead_is_followed_all_the_same() -> None:
+    """A clock without battery says 2099 once. The reading is set apart; what is missing later must still be found."""
+
+    def says(at_ns: int) -> None:
+        on.tick(60)
+        stamp = stamp_of(at_ns)
+        head = f"QN={stamp}001;ST=22;CN=2051;PW=123456;MN=88888880000001;Flag=4"
+        said = f"CP=&&DataTime={stamp};a34002-Avg=31,a34002-Flag=N&&"
+        on.batch(message(build_frame(f"{head};{said}".encode()), "station", kind="up/hj212"))
+
+    with scene(policy([], devices=station("1m"))) as on:
+        for at_ns in (0, 60, 4_070_908_800, 60, 120, 300, 360):
+            says(at_ns * NS if at_ns > HOUR_NS // NS else START_NS + at_ns * NS)
+        on.tick(60)
+        (gap,) = listed(on)
+        assert (gap.reason, gap.missing) == (GapReason.OPEN, 2)
+        assert [one["from"] for one in requests(on)] == ["2026-11-22T08:03:00Z"]
 
 
 def test_statistics_that_are_not_registered_number_nothing() -> None:

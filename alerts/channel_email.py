@@ -116,7 +116,8 @@ class EmailChannel:
             smtp.login(self._username, self._password)
 
     def _failed(self, error: Exception, deadline: Deadline) -> Delivery:
-        if deadline.passed or isinstance(error, TimeoutError):
+        # smtplib makes a lost connection of the socket's own time-out, which may come a moment before the deadline.
+        if deadline.passed or isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
             return Delivery.retry(f"the mail server did not finish within {self._timeout_s:g} s")
         if isinstance(error, smtplib.SMTPRecipientsRefused):
             code, text = next(iter(error.recipients.values()))

@@ -75,9 +75,7 @@ class Gaps:
                 continue
             self._came(stream, item.seq, item.boot or "", item.time_ns, clock_ns, fx, replayed)
 
-    def _of_periods(
-        self, understood: Understood, received_ns: int, clock_ns: int, fx: Effects, replayed: bool
-    ) -> None:
+    def _of_periods(self, understood: Understood, received_ns: int, clock_ns: int, fx: Effects, replayed: bool) -> None:
         """Statistics of a station begin one period after the other: their periods number themselves. One of a time that
         cannot be (a clock in 2099) numbers nothing: after it, all that comes would be old for ever."""
         mine, sender, decoded = understood[:3]

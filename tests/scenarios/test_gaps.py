@@ -245,11 +245,15 @@ def test_minutes_of_a_station_number_themselves_and_its_history_is_asked_for() -
         "to": "2026-11-22T08:04:00Z",
     }
     for n in (2, 3, 4):
-        watched.of_message(TopicKind.HJ212, minutes(n), START_NS + 7 * minute, START_NS + 7 * minute, fx, replayed=n == 3)
+        watched.of_message(
+            TopicKind.HJ212, minutes(n), START_NS + 7 * minute, START_NS + 7 * minute, fx, replayed=n == 3
+        )
     assert [gap.reason for gap in fx.gaps.values() if gap is not None] == [GapReason.FILLED]
     hours = Effects(0)
     for n in (0, 3):
-        watched.of_message(TopicKind.HJ212_TCP, statistic(3600, n), START_NS + n * HOUR_NS, START_NS + n * HOUR_NS, hours)
+        watched.of_message(
+            TopicKind.HJ212_TCP, statistic(3600, n), START_NS + n * HOUR_NS, START_NS + n * HOUR_NS, hours
+        )
     watched.on_clock(START_NS + 4 * HOUR_NS, hours)
     assert [json.loads(one.payload)["cn"] for one in hours.downlinks] == ["2061"]
 

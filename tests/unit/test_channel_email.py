@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import smtplib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from email.header import decode_header, make_header
 
 import pytest
 
+from greenmine.alerts.channel_connection import Deadline
 from greenmine.alerts.channel_email import EmailChannel, Security
 from greenmine.core.clock import ManualClock
 from greenmine.core.errors import ConfigError
@@ -284,6 +286,13 @@ def test_a_connection_that_breaks_is_for_later(plain: SmtpServer, command: str) 
 def test_a_silent_server_is_left_in_time(plain: SmtpServer, command: str) -> None:
     plain.replies[command] = [lambda server, _: server.closing.wait(10)]
     delivery = over_plain(plain, timeout_s=0.2).send(NOTICE)
+    assert delivery == Delivery.retry("the mail server did not finish within 0.2 s")
+
+
+def test_the_socket_may_give_up_a_moment_before_the_deadline(plain: SmtpServer) -> None:
+    lost = smtplib.SMTPServerDisconnected("Connection unexpectedly closed: timed out")
+    lost.__context__ = TimeoutError("timed out")
+    delivery = over_plain(plain, timeout_s=0.2)._failed(lost, Deadline(5.0))
     assert delivery == Delivery.retry("the mail server did not finish within 0.2 s")
 
 

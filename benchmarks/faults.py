@@ -27,13 +27,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
-from whole_path import BUCKETS, GATEWAYS, MINE, SENSORS, mosquitto, policy_text
+from whole_path import GATEWAYS, MINE, SENSORS, answer, mosquitto, policy_text, requests_of
 
 HOSTILE = [
     b"",
@@ -71,14 +71,8 @@ def serve_store(control: Any) -> None:
                 there.add(reading)
 
     def serve(peer: socket.socket) -> None:
-        with peer, peer.makefile("rb") as lines:
-            while line := lines.readline():
-                length = 0
-                while (header := lines.readline()) not in (b"\r\n", b""):
-                    name, _, value = header.partition(b":")
-                    if name.lower() == b"content-length":
-                        length = int(value)
-                body = lines.read(length)
+        with suppress(ConnectionError):  # the service was killed
+            for line, body in requests_of(peer):
                 now = way[0]
                 if now == "refuse":
                     return
@@ -88,12 +82,10 @@ def serve_store(control: Any) -> None:
                 if now.startswith("503"):
                     later = b"Retry-After: 1\r\n" if now == "503 later" else b""
                     peer.sendall(b"HTTP/1.1 503 Unavailable\r\n" + later + b"Content-Length: 0\r\n\r\n")
-                elif line.startswith(b"POST /api/v2/write"):
+                    continue
+                if line.startswith(b"POST /api/v2/write"):
                     take(body)
-                    peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-                else:
-                    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                    peer.sendall(head % len(BUCKETS) + BUCKETS)
+                answer(peer, line)
 
     def accept() -> None:
         while True:

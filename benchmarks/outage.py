@@ -24,13 +24,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 from publish_to_alert import percentile, publish, watch_alerts, without_holds
-from whole_path import BUCKETS, SENSORS, greenmine, mosquitto, stored_readings
+from whole_path import SENSORS, answer, greenmine, mosquitto, requests_of, stored_readings
 
 PER_MESSAGE = 10
 ALARM_EVERY_S = 0.5
@@ -112,14 +112,8 @@ def serve_store(control: Any, start_ms: int, turn_ms: float, turns: int) -> None
     store = Store(start_ms, turn_ms, turns)
 
     def serve(peer: socket.socket) -> None:
-        with peer, peer.makefile("rb") as lines:
-            while line := lines.readline():
-                length = 0
-                while (header := lines.readline()) not in (b"\r\n", b""):
-                    name, _, value = header.partition(b":")
-                    if name.lower() == b"content-length":
-                        length = int(value)
-                body = lines.read(length)
+        with suppress(ConnectionError):  # the service has given the request up
+            for line, body in requests_of(peer):
                 store.requests[store.way] += 1
                 if store.way == "close":
                     return
@@ -129,12 +123,10 @@ def serve_store(control: Any, start_ms: int, turn_ms: float, turns: int) -> None
                 if store.way.startswith("503"):
                     later = RETRY_AFTER if store.way == "503 later" else b""
                     peer.sendall(b"HTTP/1.1 503 Unavailable\r\n" + later + b"Content-Length: 0\r\n\r\n")
-                elif line.startswith(b"POST /api/v2/write"):
+                    continue
+                if line.startswith(b"POST /api/v2/write"):
                     store.take(body)
-                    peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-                else:
-                    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                    peer.sendall(head % len(BUCKETS) + BUCKETS)
+                answer(peer, line)
 
     def accept() -> None:
         while True:

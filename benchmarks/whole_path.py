@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,27 +133,36 @@ def publish(port: int, per_message: int, rate: float, seconds: float, start_at: 
     client.loop_stop()
 
 
+def requests_of(peer: socket.socket) -> Iterator[tuple[bytes, bytes]]:
+    """Request line and body of each HTTP request that comes by a connection, until it ends."""
+    with peer, peer.makefile("rb") as lines:
+        while line := lines.readline():
+            length = 0
+            while (header := lines.readline()) not in (b"\r\n", b""):
+                name, _, value = header.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            yield line, lines.read(length)
+
+
+def answer(peer: socket.socket, line: bytes) -> None:
+    """What InfluxDB says to a write or to the question for its buckets."""
+    if line.startswith(b"POST /api/v2/write"):
+        peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    else:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        peer.sendall(head % len(BUCKETS) + BUCKETS)
+
+
 def serve_sink(connection: Any) -> None:
     """The sink, in a process of its own: takes POSTs and answers 204; says its port, then counts bodies and bytes."""
     server = socket.create_server(("127.0.0.1", 0), backlog=64)
     connection.send(server.getsockname()[1])
 
     def serve(peer: socket.socket) -> None:
-        with peer, peer.makefile("rb") as lines:
-            while line := lines.readline():
-                length = 0
-                while (header := lines.readline()) not in (b"\r\n", b""):
-                    name, _, value = header.partition(b":")
-                    if name.lower() == b"content-length":
-                        length = int(value)
-                lines.read(length)
-                if line.startswith(b"POST /api/v2/write"):
-                    peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-                else:
-                    peer.sendall(
-                        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                        % (len(BUCKETS), BUCKETS)
-                    )
+        with suppress(ConnectionError):  # whoever wrote has ended
+            for line, _ in requests_of(peer):
+                answer(peer, line)
 
     while True:
         peer, _ = server.accept()

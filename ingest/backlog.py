@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 from greenmine.ingest.record import Batch, Record, RecordKind, StoredRecord
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Payloads that one call that reads batches takes, and those of one batch more."""
 SET_ASIDE = "set_aside"
 DRAIN = "drain"
 AT_ONCE = "(kind <> 1 OR source GLOB 'spBv1.0/*' OR source GLOB '*/activity')"
@@ -91,12 +93,13 @@ def read_at_once(journal: HasBatches, after: int, upto: int, most_records: int) 
     """Batches numbered above `after` up to `upto` that have records to be judged at once, with these alone; by reading
     all of them."""
     found: list[Batch] = []
-    total = 0
-    while after < upto and total < most_records and (batches := journal.batches(after)):
+    total = size = 0
+    while after < upto and total < most_records and size <= MOST_BYTES and (batches := journal.batches(after)):
         for batch in batches:
             kept = tuple(stored for stored in batch.records if is_at_once(stored.record))
-            if kept and batch.no <= upto and total < most_records:
+            if kept and batch.no <= upto and total < most_records and size <= MOST_BYTES:
                 found.append(batch._replace(records=kept))
                 total += len(kept)
+                size += sum(len(stored.record.payload) for stored in kept)
         after = batches[-1].no
     return found

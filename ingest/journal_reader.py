@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,10 @@ from typing import Any
 from greenmine.core import sqlite_library
 from greenmine.core.errors import Corrupt, StoreUnavailable
 from greenmine.ingest.archive import ArchiveReader
-from greenmine.ingest.backlog import AT_ONCE, Aside, read_at_once, set_aside_by
+from greenmine.ingest.backlog import AT_ONCE, MOST_BYTES, Aside, read_at_once, set_aside_by
 from greenmine.ingest.journal_format import AT_ONCE_INDEX, batch_crc, stored_record
 from greenmine.ingest.journal_recent import RecentBatches
 from greenmine.ingest.record import Batch, StoredRecord
-
-MOST_BYTES = 16 * 1024 * 1024
-"""Payloads that one call of `batches` reads before it stops at the end of a batch."""
 
 
 class JournalReader:
@@ -104,7 +102,8 @@ class JournalReader:
             return found + set_aside_by([stored_record(*row) for row in rows])
 
     def at_once(self, after: int, upto: int, most_records: int = 5000) -> list[Batch]:
-        """Batches numbered above `after` up to `upto` that have records which do not wait, with these alone.
+        """Batches numbered above `after` up to `upto` that have records which do not wait, with these alone; up to
+        about `most_records` records and `MOST_BYTES`.
 
         Raises:
             Corrupt: as `batches`.
@@ -194,23 +193,33 @@ class JournalReader:
 
     def _whole_at_once(self, after: int, upto: int, most_records: int) -> list[Batch]:
         first, end = self._header_at(after + 1)[3], sum(self._header_at(upto)[3:])
-        rows = self._at_once_rows("id >= ? AND id < ?", (first, end), most_records)
+        rows = self._at_once_rows("id >= ? AND id < ?", (first, end), most_records, MOST_BYTES)
         out: list[Batch] = []
         at = 0
         while at < len(rows):
             no, received_ns, clock_ns, first, count = self._header_with(rows[at][0], after + 1, upto)
             its = [stored_record(*row) for row in rows[at : at + count] if row[0] < first + count]
             at += len(its)
-            if at == most_records:
+            if at == len(rows):
                 rest = self._at_once_rows("id > ? AND id < ?", (its[-1].id, first + count))
                 its += [stored_record(*row) for row in rest]
             out.append(Batch(no, received_ns, clock_ns, tuple(its)))
         return out
 
-    def _at_once_rows(self, where: str, values: tuple[int, ...], most: int = -1) -> list[tuple[Any, ...]]:
+    def _at_once_rows(
+        self, where: str, values: tuple[int, ...], most: int = -1, most_bytes: float = math.inf
+    ) -> list[tuple[Any, ...]]:
+        """Rows of records that do not wait, up to so many and until they have so many bytes of payload."""
         index = f"INDEXED BY {AT_ONCE_INDEX}" if self._has(AT_ONCE_INDEX) else ""
         query = f"SELECT * FROM record {index} WHERE {AT_ONCE} AND {where} ORDER BY id LIMIT ?"  # noqa: S608 - constants
-        found: list[tuple[Any, ...]] = self._db.execute(query, (*values, most)).fetchall()
+        found: list[tuple[Any, ...]] = []
+        size = 0
+        with closing(self._db.execute(query, (*values, most))) as rows:
+            for row in rows:
+                found.append(row)
+                size += len(row[5]) if isinstance(row[5], bytes) else 0
+                if size > most_bytes:
+                    break
         return found
 
     def _header_at(self, no: int) -> tuple[int, int, int, int, int]:

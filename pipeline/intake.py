@@ -15,7 +15,7 @@ from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Reading
 from greenmine.ingest.admit import Admitted, admit, doubted
 from greenmine.ingest.decode_json import MAX_PERIOD_S
-from greenmine.ingest.decoded import Decoded, Item
+from greenmine.ingest.decoded import Decoded, Item, RefusedItem
 from greenmine.ingest.hj212_segment import shown_payload
 from greenmine.ingest.raw_text import raw_text
 from greenmine.ingest.record import Batch, Record, RecordFlag, StoredRecord
@@ -38,6 +38,9 @@ SHOWN_PAYLOAD = 2000
 _NOT_STORED = int(Quality.SKEW | Quality.UNREGISTERED)
 _ASKED_OF_A_TOPIC = int(RecordFlag.BAD_TOPIC | RecordFlag.DENIED | RecordFlag.RETAIN)
 _TOPICS_KEPT = 20_000
+MOST_REFUSALS = 100
+"""Of one message; what is refused beyond them is one more. Otherwise a single message of 256 KiB holds up the judging
+for seconds, and drops every dead letter of everybody else."""
 
 
 class Way(Enum):
@@ -251,14 +254,15 @@ class Intake:
 
     def _admitted(self, understood: Understood, received_ns: int) -> list[Admitted | DecodeRefused]:
         mine, device, decoded = understood[:3]
-        outcome: list[Admitted | DecodeRefused] = [DecodeRefused(*refused) for refused in decoded.refused]
+        admitted: list[Admitted | DecodeRefused] = []
+        refusals = list(decoded.refused)
         for item in decoded.items:
             try:
                 one = admit(item, mine, device, self._state.registry, received_ns)
-                outcome.append(doubted(one, item, self._state.registry) if decoded.doubts_units else one)
+                admitted.append(doubted(one, item, self._state.registry) if decoded.doubts_units else one)
             except DecodeRefused as refused:
-                outcome.append(refused.at(_place(item, refused)))
-        return outcome
+                refusals.append(RefusedItem(refused.word, refused.detail, _place(item, refused)))
+        return _bounded(refusals) + admitted
 
     def _take(self, admitted: Admitted, record_id: int, batch: Batch, fx: Effects, way: Way) -> None:
         reading = self._state.devices.calibrations.applied(admitted.reading)
@@ -352,6 +356,16 @@ class Intake:
                 0 if is_next else len(record.payload),
             )
         )
+
+
+def _bounded(refusals: list[RefusedItem]) -> list[Admitted | DecodeRefused]:
+    """The first `MOST_REFUSALS` of a message's refusals, and the others as one."""
+    kept: list[Admitted | DecodeRefused] = [DecodeRefused(*one) for one in refusals[:MOST_REFUSALS]]
+    if len(refusals) > MOST_REFUSALS:
+        first, more = refusals[MOST_REFUSALS], len(refusals) - MOST_REFUSALS - 1
+        detail = f"{first.detail[:300]} (and {more} more of this message)" if more else first.detail
+        kept.append(DecodeRefused(first.word, detail, first.field))
+    return kept
 
 
 def _row_item(row: list[Any]) -> Item:

@@ -24,6 +24,8 @@ MOST_BEHIND = 20_000
 BEHIND_NS = 5 * NS_PER_S
 LONG_PAGE = 500
 """Records, or batches, in what was read at once: with fewer nobody is far behind."""
+ORDINARY_BYTES = 1024
+"""Of a payload; larger ones hold more readings, and fewer of them are as much."""
 LIVE_NS = 3600 * NS_PER_S
 """What came within this before a backlog is set aside is live, as long as it is not too much."""
 SLICE_RECORDS = 500
@@ -85,18 +87,19 @@ class Lanes:
             self._asked_for = drain.first_no
 
     def _sets_aside(self, batches: Sequence[Batch], cursor: int, clock_ns: int) -> bool:
-        if (
-            self._enter is None
-            or self._ranges
-            or (len(batches) < LONG_PAGE and sum(len(batch.records) for batch in batches) < LONG_PAGE)
-        ):
+        if self._enter is None or self._ranges:
             return False
+        records = sum(len(batch.records) for batch in batches)
+        times = max(1, sum(map(_size, batches)) // (ORDINARY_BYTES * max(1, records)))
+        if max(len(batches), records) < LONG_PAGE // times:
+            return False
+        most_behind = max(1, self._most_behind // times)
         # What came last counts as live: a device that speaks every minute said there what it says now.
-        ahead = self._journal.ahead(cursor, self._most_behind // 2, LIVE_NS, clock_ns)
+        ahead = self._journal.ahead(cursor, max(1, most_behind // 2), LIVE_NS, clock_ns)
         if ahead is None:
             return False
         whole, aside = ahead
-        if whole.clock_ns - clock_ns <= BEHIND_NS or max(whole.records, whole.last_no - cursor) <= self._most_behind:
+        if whole.clock_ns - clock_ns <= BEHIND_NS or max(whole.records, whole.last_no - cursor) <= most_behind:
             return False
         if not self._enter(set_aside_payload(aside), durable=True):
             return False

@@ -227,6 +227,20 @@ class TestLiveFirst:
             s.drain()
             assert s.account.received == s.account.pending == 2 * WAITING + 2
 
+    def test_large_messages_are_a_backlog_sooner(self) -> None:
+        """A gateway that sends a hundred objects a message: of the same number of messages a hundred times the work."""
+        with lived(of_two([DUSTY])) as s:
+            for _ in range(MOST_BEHIND - 1):
+                s.wait(10)
+                many = [entry(s.now_ns - n * NS // 20, {"pm10": 20.0}) for n in range(100)]
+                s.journalled(message(many))
+            s.say(200)
+            assert s.entered == [SET_ASIDE, DRAIN]
+            assert s.the_alert().value == 200
+            assert s.received() < 100 * MOST_BEHIND / 5
+            s.drain()
+            assert s.received() == 100 * (MOST_BEHIND - 1) + 1
+
     @pytest.mark.parametrize(("messages", "every_s"), [(MOST_BEHIND - 2, 100), (WAITING, 0.001)])
     def test_a_small_or_a_young_one_is_judged_in_order(self, messages: int, every_s: float) -> None:
         with lived(of_two([DUSTY])) as s:

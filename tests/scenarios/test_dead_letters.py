@@ -15,6 +15,7 @@ from greenmine.core.account import Account
 from greenmine.core.act import ActKind
 from greenmine.core.dead_letter import DeadLetterTotals, DeadReason
 from greenmine.core.errors import NotFound
+from greenmine.ingest.hj212_frame import build_frame
 from greenmine.intakes import StateIntakes
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.store import dead_letters, schema, set_apart
@@ -103,6 +104,24 @@ def test_a_letter_has_the_bytes_of_its_message(tmp_path: Path) -> None:
         assert [row.word for row in only] == ["encoding"]
         assert intakes.dead_letters(DeadLettersAsked("encoding", MINE, "dust-2", False, 10)) == []
         on.close()
+
+
+def test_one_message_cannot_fill_the_quota() -> None:
+    """Every byte of a run of `#` is damage by itself; every letter of it would drop one of somebody else's."""
+    good = build_frame(b"ST=22;CN=2011;PW=1;MN=S;CP=&&DataTime=20261122160000;a34002-Rtd=0.031&&")
+    logger = {**device("dust-1", pm10="ug/m3"), "address": {"mn": "S"}}
+    with scene(policy([DUSTY], devices=[logger])) as here:
+        here.batch(message(b"#" * 5000 + good, kind="up/hj212"))
+        assert here.account == Account(received=102, pending=1, dead=101)
+        letters = listed(here.state)
+        assert len(letters) == 101
+        assert letters[0].detail.endswith("(and 4899 more of this message)")
+        many = {f"nonsense-{number}": 1 for number in range(101)}
+        here.batch(message(entry(here.wait(10).now_ns, {**many, "pm10": 81.3})))
+        assert here.account == Account(received=204, pending=2, dead=202)
+        assert "more of this message" not in listed(here.state)[0].detail
+        here.act(ActKind.REPLAY_DEAD_LETTERS, body={"record_ids": [letters[0].record_id]})
+        assert here.account == Account(received=204, pending=2, dead=202)
 
 
 def test_a_replay_stores_once_and_pages_nobody() -> None:

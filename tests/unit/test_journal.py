@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from greenmine.core import sqlite_library
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Corrupt, StoreUnavailable
-from greenmine.ingest import journal_reader
+from greenmine.ingest import backlog, journal_reader
 from greenmine.ingest.journal import Journal, JournalClock, JournalReader
 from greenmine.ingest.record import Batch, Record, RecordFlag, RecordKind
 
@@ -175,6 +175,22 @@ def test_reading_goes_on_in_whole_batches_of_bounded_size(tmp_path: Path, monkey
     assert [batch.no for batch in read(path)] == [1]
     reader = JournalReader(path)
     assert [batch.no for batch in reader.all_batches()] == [1, 2, 3, 4, 5]
+    reader.close()
+
+
+def test_what_does_not_wait_is_read_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog of large births: 5,000 of 256 KiB at once would be more than the machine has, at each start again."""
+    births = [Record(RecordKind.MESSAGE, "spBv1.0/g/NBIRTH/e", bytes(20)) for _ in range(7)]
+    journal = Journal(tmp_path / "j.db")
+    journal.append([(1, 1, [message(b"waits"), *births[:3]]), (2, 2, births[3:5]), (3, 3, births[5:])])
+    journal.close()
+    monkeypatch.setattr(journal_reader, "MOST_BYTES", 30)
+    monkeypatch.setattr(backlog, "MOST_BYTES", 30)
+    reader = JournalReader(tmp_path / "j.db")
+    for found in (reader.at_once(0, 3), backlog.read_at_once(reader, 0, 3, 5000)):
+        assert [(batch.no, len(batch.records)) for batch in found] == [(1, 3)]
+    assert [(batch.no, len(batch.records)) for batch in reader.at_once(1, 3)] == [(2, 2)]
+    assert [(batch.no, len(batch.records)) for batch in reader.at_once(2, 3)] == [(3, 2)]
     reader.close()
 
 

@@ -90,7 +90,7 @@ class SegmentFile:
             client = record.client.encode("utf-8", "surrogatepass")
             if not stored.intact:
                 self.damaged.append(stored.id)
-            sizes = (len(source), len(client), len(record.payload), record_crc(record), stored.intact)
+            sizes = (len(source), len(client), len(record.payload), record_crc(record, None), stored.intact)
             parts += (_RECORD.pack(record.kind, record.flags, *sizes), source, client, record.payload)
         raw = b"".join(parts)
         end = first_record + len(batch.records) - 1
@@ -336,7 +336,7 @@ def _batches(raw: bytes) -> Iterator[Batch]:
             source = raw[at : at + source_size].decode("utf-8", "surrogatepass")
             client = raw[at + source_size : at + source_size + client_size].decode("utf-8", "surrogatepass")
             at += source_size + client_size
-            stored = stored_record(record_id, kind, source, client, flags, raw[at : at + size], crc)
+            stored = stored_record(record_id, kind, source, client, flags, raw[at : at + size], crc, binds_id=False)
             records.append(stored if intact else stored._replace(intact=False))
             at += size
         yield Batch(no, received_ns, clock_ns, tuple(records))

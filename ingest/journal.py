@@ -19,6 +19,7 @@ from greenmine.ingest.journal_format import (
     INSERT_BATCH,
     INSERT_RECORD,
     batch_crc,
+    binds_ids,
     prepare,
     record_crc,
     sync_directory,
@@ -68,6 +69,7 @@ class Journal:
             last = self._db.execute("SELECT no, clock_ns, crc FROM batch ORDER BY no DESC LIMIT 1").fetchone()
             newest = self._db.execute("SELECT MAX(id) FROM record").fetchone()[0]
             used = self._db.execute("SELECT no, record FROM used").fetchone() or (0, 0)
+            self._binds_ids = binds_ids(self._db)
             self._identity: bytes = self._db.execute("SELECT journal FROM identity").fetchone()[0]
         except (sqlite_library.Error, OSError) as error:
             if self._db is not None:
@@ -109,7 +111,8 @@ class Journal:
             for record in records:
                 record_id += 1
                 kind, source, payload, client, flags = record
-                rows.append((record_id, int(kind), source, client, flags, payload, record_crc(record)))
+                crc = record_crc(record, record_id if self._binds_ids else None)
+                rows.append((record_id, int(kind), source, client, flags, payload, crc))
         try:
             self._db.execute("BEGIN")
             self._db.executemany(INSERT_BATCH, batches)

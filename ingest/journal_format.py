@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from greenmine.core import sqlite_library
 from greenmine.ingest.backlog import AT_ONCE
 from greenmine.ingest.record import Record, RecordKind, StoredRecord
 
@@ -33,9 +35,11 @@ INSERT_RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)"
 _KINDS: dict[Any, RecordKind] = {int(kind): kind for kind in RecordKind}
 
 
-def record_crc(record: Record) -> int:
-    """The checksum that stands beside a record."""
-    crc = zlib.crc32(record.source.encode("utf-8", "surrogatepass"))
+def record_crc(record: Record, record_id: int | None) -> int:
+    """The checksum that stands beside a record. It takes in the record's id, so that none passes for another whose
+    place in the file it got by damage; None where it does not (`binds_ids`)."""
+    crc = zlib.crc32(b"" if record_id is None else b"%d" % record_id)
+    crc = zlib.crc32(record.source.encode("utf-8", "surrogatepass"), crc)
     crc = zlib.crc32(record.client.encode("utf-8", "surrogatepass"), crc)
     return zlib.crc32(record.payload, zlib.crc32(bytes((record.kind, record.flags)), crc))
 
@@ -57,15 +61,27 @@ def prepare(db: Any, identity: bytes, wal: bool = True) -> None:
 
 
 def stored_record(
-    record_id: int, kind: Any, source: Any, client: Any, flags: Any, payload: Any, crc: Any
+    record_id: int, kind: Any, source: Any, client: Any, flags: Any, payload: Any, crc: Any, *, binds_id: bool
 ) -> StoredRecord:
-    """A record from its row. What a damaged row has in the place of a value is kept as far as it can be shown."""
+    """A record from its row. What a damaged row has in the place of a value is kept as far as it can be shown.
+    `binds_id`: whether its checksum takes in its id."""
     known = _KINDS.get(kind, RecordKind.LOST)  # `RecordKind(kind)` takes as long as all the rest
     if isinstance(source, str) and isinstance(client, str) and isinstance(payload, bytes) and flags in range(256):
         record = Record(known, source, payload, client, flags)
-        return StoredRecord(record_id, record, record_crc(record) == crc)
+        return StoredRecord(record_id, record, record_crc(record, record_id if binds_id else None) == crc)
     shown = payload if isinstance(payload, bytes) else str(payload).encode("utf-8", "replace")
     return StoredRecord(record_id, Record(known, str(source), shown, str(client)), False)
+
+
+def binds_ids(db: Any) -> bool:
+    """Whether the checksums of a journal's records take in their ids: all do but in a file that was begun before they
+    did, which goes on as it is. Its records tell, as no damage makes one kind of checksum out of the other."""
+    for order in ("ASC", "DESC"):
+        with suppress(sqlite_library.Error, UnicodeDecodeError):
+            rows = db.execute(f"SELECT * FROM record ORDER BY id {order} LIMIT 3").fetchall()  # noqa: S608 - two words
+            if any(stored_record(*row, binds_id=False).intact for row in rows):
+                return False
+    return True
 
 
 def sync_directory(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from greenmine.core import sqlite_library
 from greenmine.core.errors import Corrupt, StoreUnavailable
 from greenmine.ingest.archive import ArchiveReader
 from greenmine.ingest.backlog import AT_ONCE, MOST_BYTES, Aside, read_at_once, set_aside_by
-from greenmine.ingest.journal_format import AT_ONCE_INDEX, batch_crc, stored_record
+from greenmine.ingest.journal_format import AT_ONCE_INDEX, batch_crc, binds_ids, stored_record
 from greenmine.ingest.journal_recent import RecentBatches
 from greenmine.ingest.record import Batch, StoredRecord
 
@@ -29,6 +29,7 @@ class JournalReader:
         """`archive` is the folder of segments; by itself the one beside the journal. `recent`: where the writing end
         in this process puts what it committed; then no other reader may have it."""
         self._recent = recent
+        self._binds_ids: bool | None = None
         try:
             self._db: Any = sqlite_library.library.connect(
                 f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
@@ -99,7 +100,7 @@ class JournalReader:
             if first is None:
                 return found
             rows = self._at_once_rows("kind = 5 AND id >= ?", first)
-            return found + set_aside_by([stored_record(*row) for row in rows])
+            return found + set_aside_by(self._stored(rows))
 
     def at_once(self, after: int, upto: int, most_records: int = 5000) -> list[Batch]:
         """Batches numbered above `after` up to `upto` that have records which do not wait, with these alone; up to
@@ -198,11 +199,11 @@ class JournalReader:
         at = 0
         while at < len(rows):
             no, received_ns, clock_ns, first, count = self._header_with(rows[at][0], after + 1, upto)
-            its = [stored_record(*row) for row in rows[at : at + count] if row[0] < first + count]
+            its = self._stored(row for row in rows[at : at + count] if row[0] < first + count)
             at += len(its)
             if at == len(rows):
                 rest = self._at_once_rows("id > ? AND id < ?", (its[-1].id, first + count))
-                its += [stored_record(*row) for row in rest]
+                its += self._stored(rest)
             out.append(Batch(no, received_ns, clock_ns, tuple(its)))
         return out
 
@@ -268,7 +269,12 @@ class JournalReader:
 
     def _records(self, first: int, end: int) -> Iterator[StoredRecord]:
         for row in self._db.execute("SELECT * FROM record WHERE id >= ? AND id < ? ORDER BY id", (first, end)):
-            yield stored_record(*row)
+            yield from self._stored((row,))
+
+    def _stored(self, rows: Iterable[tuple[Any, ...]]) -> list[StoredRecord]:
+        if self._binds_ids is None:
+            self._binds_ids = binds_ids(self._db)
+        return [stored_record(*row, binds_id=self._binds_ids) for row in rows]
 
     def _lost(self) -> list[tuple[int, int]]:
         rows = self._db.execute("SELECT * FROM lost ORDER BY first_no").fetchall() if self._has("lost") else []

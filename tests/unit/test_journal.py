@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from greenmine.core import sqlite_library
 from greenmine.core.clock import NS_PER_S, ManualClock
 from greenmine.core.errors import Corrupt, StoreUnavailable
 from greenmine.ingest import backlog, journal_reader
+from greenmine.ingest import journal as journal_module
 from greenmine.ingest.journal import Journal, JournalClock, JournalReader
+from greenmine.ingest.journal_format import record_crc
 from greenmine.ingest.record import Batch, Record, RecordFlag, RecordKind
 
 HOUR_NS = 3600 * NS_PER_S
@@ -230,6 +233,29 @@ def test_a_changed_record_is_seen_and_costs_no_other(tmp_path: Path, column: str
     (batch,) = read(path)
     assert [stored.intact for stored in batch.records] == [True, False, True]
     assert batch.records[1].id == 2
+
+
+def test_records_that_changed_places_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    written(path, 4)
+    for was, now in ((2, 99), (3, 2), (99, 3)):
+        edit(path, f"UPDATE record SET id = {now} WHERE id = {was}")
+    (batch,) = read(path)
+    assert [stored.intact for stored in batch.records] == [True, False, False, True]
+
+
+def test_a_journal_whose_checksums_do_not_take_in_ids_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "j.db"
+    with monkeypatch.context() as before:
+        before.setattr(journal_module, "record_crc", lambda record, _: record_crc(record, None))
+        written(path, 3)
+    with closing(Journal(path)) as journal:
+        journal.append([(9, 9, [message(b"later")])])
+    first, second = read(path)
+    assert all(stored.intact for stored in (*first.records, *second.records))
+    edit(path, "UPDATE record SET payload = x'00' WHERE id = 1")
+    first, second = read(path)
+    assert [stored.intact for stored in (*first.records, *second.records)] == [False, True, True, True]
 
 
 def test_a_text_that_is_no_longer_text_costs_only_its_record(tmp_path: Path) -> None:

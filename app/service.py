@@ -266,7 +266,8 @@ class Service:
         """Wait until all that is in the journal is judged, stored, and told; for the end of a demo."""
         done = threading.Event()
         for _ in range(max(1, int(timeout_s / 0.05))):
-            judged = self.pipeline.cursor >= self.journal.last_no and self.writer.backlog == 0
+            # In this order: what leaves the writer is in the journal by then.
+            judged = self.writer.backlog == 0 and self.pipeline.cursor >= self.journal.last_no
             if (
                 judged
                 and not self.pipeline.aside

@@ -85,6 +85,7 @@ class JournalWriter:
         self._has_room = threading.Condition(self._lock)
         self._waiting = False
         self._queued_bytes = 0
+        self._committing = 0
         self._refused: list[AckSink] = []
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._stopping = threading.Event()
@@ -161,8 +162,9 @@ class JournalWriter:
 
     @property
     def backlog(self) -> int:
-        """Records waiting for a commit."""
-        return len(self._queue)
+        """Records not committed yet: those that wait, and those of the commit under way."""
+        with self._lock:
+            return len(self._queue) + self._committing
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread. The journal stays open."""
@@ -197,6 +199,7 @@ class JournalWriter:
         self._append(self._stamped(taken))
         self.committed_records += len(taken)
         with self._lock:
+            self._committing = 0
             self._queued_bytes -= sum(len(submission.record.payload) for submission in taken)
             with_room = self._told_of_room()
             self._has_room.notify_all()
@@ -266,7 +269,9 @@ class JournalWriter:
         if lingers and self._limits.linger_s:
             self._stopping.wait(self._limits.linger_s)
         with self._lock:
-            return [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch_records))]
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch_records))]
+            self._committing = len(taken)
+            return taken
 
 
 def _acknowledge(taken: list[Submission]) -> None:

@@ -142,7 +142,8 @@ def test_a_demo_that_was_killed_leaves_a_home_that_adds_up(tmp_path: Path) -> No
     account = account_of(home)
     assert account.balanced
     assert account.pending == 0
-    assert account.stored == count >= 500
+    assert account.received >= 500
+    assert account.stored == count > 0
 
 
 def account_of(home: Path) -> Account:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +277,20 @@ def journal_holds(path: Path, records: int) -> bool:
         reader.close()
 
 
+class Sink:
+    """Keeps what is acknowledged; `done` is set with the token that is waited for."""
+
+    def __init__(self, until: int) -> None:
+        self._until = until
+        self.acknowledged: list[int] = []
+        self.done = threading.Event()
+
+    def acknowledge(self, tokens: Sequence[Any]) -> None:
+        self.acknowledged += tokens
+        if self.acknowledged[-1:] == [self._until]:
+            self.done.set()
+
+
 class TestFullDisk:
     """A journal that may not grow beyond some pages: SQLite says that the disk is full, as it does on a real one."""
 
@@ -288,29 +302,20 @@ class TestFullDisk:
 
     def test_nothing_is_acknowledged_until_there_is_room_and_then_all_in_order(self, tmp_path: Path) -> None:
         journal = self.full(tmp_path / "journal.db")
-        acknowledged: list[int] = []
-        done, released = threading.Event(), threading.Event()
-
-        class Sink:
-            def acknowledge(self, tokens: Any) -> None:
-                acknowledged.extend(tokens)
-                if acknowledged and acknowledged[-1] == 99:
-                    done.set()
-
+        sink, released = Sink(until=99), threading.Event()
         writer = JournalWriter(
             journal, ManualClock(START_NS), lambda: None, pytest.fail, WriterLimits(linger_s=0.0), released.set
         )
-        sink = Sink()
         for number in range(100):
             assert writer.offer(Submission(Record(RecordKind.MESSAGE, "t", b"x" * 5000, "", 0), sink, number))
         writer.start()
         assert released.wait(WAIT_S), "the ballast is asked for"
-        assert not done.is_set()
+        assert not sink.done.is_set()
         assert isinstance(writer.full, StoreFull)
-        assert acknowledged == []
+        assert sink.acknowledged == []
         journal._db.execute("PRAGMA max_page_count=1000000")
-        assert done.wait(WAIT_S), "it goes on by itself"
-        assert acknowledged == list(range(100))
+        assert sink.done.wait(WAIT_S), "it goes on by itself"
+        assert sink.acknowledged == list(range(100))
         assert writer.full is None
         writer.stop()
         journal.close()
@@ -322,16 +327,8 @@ class TestFullDisk:
         """reliability P6, on a file system of 8 MB."""
         filler = small_disk / "filler"
         filler.write_bytes(b"x" * 6 * MEGABYTE)
-        acknowledged: list[int] = []
-        full, done = threading.Event(), threading.Event()
-
-        class Sink:
-            def acknowledge(self, tokens: Any) -> None:
-                acknowledged.extend(tokens)
-                if acknowledged and acknowledged[-1] == 599:
-                    done.set()
-
-        journal, sink = Journal(small_disk / "journal.db"), Sink()
+        sink, full = Sink(until=599), threading.Event()
+        journal = Journal(small_disk / "journal.db")
         limits = WriterLimits(linger_s=0.0, batch_records=50)
         writer = JournalWriter(journal, ManualClock(START_NS), lambda: None, pytest.fail, limits, full.set)
         for number in range(600):
@@ -339,12 +336,12 @@ class TestFullDisk:
         writer.start()
         assert full.wait(WAIT_S)
         assert isinstance(writer.full, StoreFull)
-        before = list(acknowledged)
+        before = list(sink.acknowledged)
         assert before == list(range(len(before)))
         assert len(before) < 600
         filler.unlink()
-        assert done.wait(WAIT_S), "it goes on by itself"
-        assert acknowledged == list(range(600))
+        assert sink.done.wait(WAIT_S), "it goes on by itself"
+        assert sink.acknowledged == list(range(600))
         writer.stop()
         assert journal_holds(small_disk / "journal.db", 600)
         journal.close()

@@ -806,16 +806,21 @@ def send_one(port: int, password: str) -> None:
         send(publisher, 301.5, 60)
 
 
+def provisioned(process: subprocess.Popen[str], home: Path) -> tuple[int, str]:
+    """The port of a service's broker, and the password of its device."""
+    said = "".join(lines_until(process, "mqtt:"))
+    made = gm("devices", "provision", "--mine", MINE, "--device", DEVICE, "--json", "--home", home).json
+    return int(said.rpartition("mqtt: 127.0.0.1:")[2].split()[0]), made[0]["password"]
+
+
 def test_run_ends_with_one_when_the_journal_cannot_be_written(tmp_path: Path, policies: Path) -> None:
     config, home = write_config(tmp_path, policies, log_level="error"), tmp_path / "home"
     with program("run", "--config", config, "--home", home) as process:
-        said = "".join(lines_until(process, "mqtt:"))
-        port = int(said.rpartition("mqtt: 127.0.0.1:")[2].split()[0])
-        made = gm("devices", "provision", "--mine", MINE, "--device", DEVICE, "--json", "--home", home).json
+        port, password = provisioned(process, home)
         # No file may grow from here on: what a full disk looks like to the program.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
         with contextlib.suppress(OSError):  # it has ended already
-            send_one_without_waiting(port, made[0]["password"])
+            send_one_without_waiting(port, password)
         done = ran(process)
     assert done.code == FAILED
     assert "greenmine: stopped: the journal" in done.err
@@ -829,9 +834,7 @@ def test_run_ends_with_one_when_the_disk_fails(tmp_path: Path, policies: Path) -
     """reliability P7: no acknowledgement after an I/O error, and the cause is said, not what followed from it."""
     config, home = write_config(tmp_path, policies, log_level="error"), tmp_path / "home"
     with program("run", "--config", config, "--home", home) as process:
-        said = "".join(lines_until(process, "mqtt:"))
-        port = int(said.rpartition("mqtt: 127.0.0.1:")[2].split()[0])
-        made = gm("devices", "provision", "--mine", MINE, "--device", DEVICE, "--json", "--home", home).json
+        port, password = provisioned(process, home)
         fails = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-o", str(tmp_path / "calls")]
         with subprocess.Popen(
             ["strace", "-f", "-p", str(process.pid), *fails], stderr=subprocess.PIPE, text=True
@@ -841,7 +844,7 @@ def test_run_ends_with_one_when_the_disk_fails(tmp_path: Path, policies: Path) -
             if "attached" not in attached:
                 pytest.skip(f"strace may not attach here: {attached}")
             with contextlib.suppress(OSError):  # it has ended already
-                send_one_without_waiting(port, made[0]["password"])
+                send_one_without_waiting(port, password)
             done = ran(process)
     assert done.code == FAILED
     assert "EIO" in (tmp_path / "calls").read_text()

@@ -463,26 +463,6 @@ def test_a_canary_behind_a_backlog_is_waited_for(mosquitto: StartMosquitto, quic
     taker.stop()
 
 
-@pytest.mark.mosquitto
-def test_what_the_broker_dropped_is_noticed(mosquitto: StartMosquitto) -> None:
-    server = mosquitto([INGEST, D1], "max_inflight_messages 1", "max_queued_messages 1", "sys_interval 1")
-    link, writer = Link(), FakeWriter()
-    taker = subscriber(server.port, writer, link)
-    taker.start()
-    link.wait_for(lambda told: told == [True])
-    with Client(server.port, D1.name, PASSWORD) as client:
-        for number in range(5):
-            client.publish(UP, b"reading %d" % number)
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.05)):
-        if taker.dropped_by_broker:
-            break
-        pause.wait(0.05)
-    assert taker.dropped_by_broker == 3, "of five one was on its way and one in the queue"
-    assert writer.offered.qsize() == 1, "and nothing but the reading was offered"
-    taker.stop()
-
-
 def test_a_certificate_that_is_none_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("no certificate")
     url = BrokerUrl.parse("mqtts://127.0.0.1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ CREATE INDEX IF NOT EXISTS {AT_ONCE_INDEX} ON record (id, kind) WHERE {AT_ONCE};
 which none may be given again, whatever became of them."""
 INSERT_BATCH = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DEFINITIONS = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master"
 _KINDS: dict[Any, RecordKind] = {int(kind): kind for kind in RecordKind}
 
 
@@ -58,6 +59,22 @@ def prepare(db: Any, identity: bytes, wal: bool = True) -> None:
     db.executescript(_SCHEMA)
     if db.execute("SELECT 1 FROM identity").fetchone() is None:
         db.execute("INSERT INTO identity VALUES (1, ?)", (identity,))
+
+
+def schema_damage(db: Any) -> str:
+    """What is wrong with the definitions of a file's tables, '' where nothing is. An older file may lack some; what it
+    has must be word for word what a journal is begun with, as a flipped bit makes another word that SQLite accepts."""
+    try:
+        found = set(db.execute(_DEFINITIONS))
+    except (sqlite_library.Error, UnicodeDecodeError) as error:
+        return str(error)
+    with closing(sqlite_library.library.connect(":memory:", isolation_level=None)) as sound:
+        prepare(sound, bytes(8), wal=False)
+        known = set(sound.execute(_DEFINITIONS))
+    if unknown := sorted(str(name) for _, name, *_ in found - known):
+        return f"the definition of {', '.join(unknown)} is not a journal's"
+    missing = {"batch", "record"} - {name for _, name, *_ in found}
+    return f"it has no table {', '.join(sorted(missing))}" if missing else ""
 
 
 def stored_record(

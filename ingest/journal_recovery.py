@@ -9,9 +9,7 @@ that everybody who reads the journal later knows it as well, and no number is ev
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +17,17 @@ from greenmine.core import sqlite_library
 from greenmine.core.errors import Corrupt, StoreFull, StoreUnavailable
 from greenmine.ingest.archive import ArchiveReader
 from greenmine.ingest.journal import Journal
-from greenmine.ingest.journal_format import INSERT_BATCH, INSERT_RECORD, batch_crc, prepare, sync_directory
+from greenmine.ingest.journal_format import (
+    INSERT_BATCH,
+    INSERT_RECORD,
+    batch_crc,
+    prepare,
+    schema_damage,
+    sync_directory,
+)
 from greenmine.ingest.journal_mark import JournalMark, Mark
 from greenmine.ingest.journal_reader import JournalReader
+from greenmine.ingest.journal_salvage import DamagedJournal, Head
 from greenmine.ingest.record import RecordKind
 
 MARK = "journal.mark"
@@ -41,14 +47,6 @@ class Loss(NamedTuple):
     records: int
     mended: list[int]
     set_aside: str
-
-
-class _Head(NamedTuple):
-    no: int
-    received_ns: int
-    clock_ns: int
-    first_record: int
-    records: int
 
 
 def open_journal(path: Path, archive: Path, judged_no: int) -> tuple[Journal, Loss | None]:
@@ -108,7 +106,8 @@ def _examined(path: Path, archive: Path, judged_no: int, mark: Mark | None) -> t
 
 
 def _unwritable(path: Path) -> str:
-    """What would let every append fail although all that is needed can be read: damage in the pages' own structure."""
+    """What would let every append fail although all that is needed can be read: damage in the tables' definitions
+    or in the pages' own structure."""
     with path.open("rb") as file:
         versions = file.read(20)[18:]
     if any(version > _NEWEST_FORMAT for version in versions):
@@ -118,7 +117,7 @@ def _unwritable(path: Path) -> str:
         # For reading only: the end of another connection would write into what may be evidence.
         where = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite_library.library.connect(where, uri=True, isolation_level=None)) as db:
-            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = schema_damage(db) or db.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite_library.Error as error:
         if not sqlite_library.is_damage(error):
             raise StoreUnavailable(f"the journal {path} cannot be read: {error}", needs_operator=True) from error
@@ -136,17 +135,16 @@ def _salvaged(path: Path, archive: Path, reason: str, judged_no: int, mark: Mark
     end_record = mark.record_id if mark else judged_no * _MORE_THAN_A_BATCH
     archived = ArchiveReader(archive)
     first_no, first_record = archived.last_no() + 1, archived.last_record_id() + 1
-    _copy(path, copy)
     try:
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(sqlite_library.library.connect(str(fresh), isolation_level=None)) as target:
-            source = _opened(copy)
-            identity = _identity(source) or (mark.journal if mark else os.urandom(8))
-            prepare(target, identity, wal=False)
+        with (
+            closing(DamagedJournal(path, copy)) as source,
+            closing(sqlite_library.library.connect(str(fresh), isolation_level=None)) as target,
+        ):
+            prepare(target, source.identity() or (mark.journal if mark else os.urandom(8)), wal=False)
             target.execute("BEGIN")
             loss = _copied(source, target, first_no, first_record, end_no, end_record)
             target.execute("COMMIT")
-            source.close()
         _sync(fresh)
         fresh.replace(_salvage_of(path))
         sync_directory(path.parent)
@@ -158,18 +156,20 @@ def _salvaged(path: Path, archive: Path, reason: str, judged_no: int, mark: Mark
     return loss._replace(reason=reason, set_aside=_finish(path))
 
 
-def _copied(source: Any, target: Any, first_no: int, first_record: int, end_no: int, end_record: int) -> Loss:
+def _copied(
+    source: DamagedJournal, target: Any, first_no: int, first_record: int, end_no: int, end_record: int
+) -> Loss:
     """Bring over what can be read. Records whose batch has no head any more get one, with the clock of the batch before
     them: that keeps readings, at the price of a receive time that is a little early."""
-    heads = {head.no: head for head in _heads(source, first_no)}
-    lost_before = [(first, last) for first, last in _rows(source, "SELECT first_no, last_no FROM lost")]
-    records = {row[0]: row for row in _records(source, first_record)}
+    heads = {head.no: head for head in source.heads(first_no)}
+    lost_before = source.lost()
+    records = {row[0]: row for row in source.records(first_record)}
     end_no = max(end_no, max(heads, default=0), *(last for _, last in lost_before), first_no - 1)
     end_record = max(end_record, max(records, default=0), first_record - 1)
     lost: list[tuple[int, int]] = []
     mended: list[int] = []
     missing = 0
-    before = _Head(first_no - 1, 0, 0, first_record, 0)
+    before = Head(first_no - 1, 0, 0, first_record, 0)
     no = first_no
     while no <= end_no:
         head = heads.get(no)
@@ -183,7 +183,7 @@ def _copied(source: Any, target: Any, first_no: int, first_record: int, end_no: 
                 received_ns, clock_ns = before.received_ns, before.clock_ns
                 if before.no < first_no and next_no in heads:
                     received_ns, clock_ns = heads[next_no].received_ns, heads[next_no].clock_ns
-                head = _Head(no, received_ns, clock_ns, start, end - start)
+                head = Head(no, received_ns, clock_ns, start, end - start)
                 mended.append(no)
             else:
                 lost.append((no, next_no - 1))
@@ -198,7 +198,7 @@ def _copied(source: Any, target: Any, first_no: int, first_record: int, end_no: 
             following = min((one for one in heads if one > head.no), default=end_no + 1)
             for empty in range(no, following):
                 # Heads that were lost beside it: their records are in the one that was made.
-                _write(target, _Head(empty, head.received_ns, head.clock_ns, head.first_record + head.records, 0), {})
+                _write(target, Head(empty, head.received_ns, head.clock_ns, head.first_record + head.records, 0), {})
                 mended.append(empty)
             no = following
     known = sorted({*lost, *(one for one in lost_before if one[0] >= first_no)})
@@ -208,7 +208,7 @@ def _copied(source: Any, target: Any, first_no: int, first_record: int, end_no: 
     return Loss("", lost, missing, mended, "")
 
 
-def _write(target: Any, head: _Head, records: dict[int, tuple[Any, ...]]) -> int:
+def _write(target: Any, head: Head, records: dict[int, tuple[Any, ...]]) -> int:
     """Write a batch; how many of its records are gone, each of which leaves a sign."""
     target.execute(INSERT_BATCH, (*head, batch_crc(*head)))
     missing = 0
@@ -221,58 +221,6 @@ def _write(target: Any, head: _Head, records: dict[int, tuple[Any, ...]]) -> int
         rows.append(row)
     target.executemany(INSERT_RECORD, rows)
     return missing
-
-
-def _heads(source: Any, first_no: int) -> Iterator[_Head]:
-    for *values, crc in _rows(source, "SELECT * FROM batch", "no", first_no):
-        if all(isinstance(one, int) for one in values) and batch_crc(*values) == crc:
-            yield _Head(*values)
-
-
-def _records(source: Any, first_record: int) -> Iterator[tuple[Any, ...]]:
-    for row in _rows(source, "SELECT * FROM record", "id", first_record):
-        record_id, kind, origin, client, flags, payload, crc = row
-        whole = isinstance(kind, int) and isinstance(flags, int) and isinstance(crc, int)
-        if whole and isinstance(origin, str) and isinstance(client, str) and isinstance(payload, bytes):
-            yield record_id, kind, origin, client, flags, payload, crc
-
-
-def _rows(source: Any, query: str, key: str = "", start: int = 0) -> Iterator[tuple[Any, ...]]:
-    """Rows as far as they can be read: from the front up to the damage, and from the back down to it."""
-    if not key:
-        with suppress(sqlite_library.Error, UnicodeDecodeError):
-            yield from source.execute(query).fetchall()
-        return
-    reached = start - 1
-    try:
-        for row in source.execute(f"{query} WHERE {key} >= ? ORDER BY {key}", (start,)):
-            reached = row[0]
-            yield row
-    except (sqlite_library.Error, UnicodeDecodeError):
-        with suppress(sqlite_library.Error, UnicodeDecodeError):
-            yield from source.execute(f"{query} WHERE {key} > ? ORDER BY {key} DESC", (reached,))
-
-
-def _identity(source: Any) -> bytes | None:
-    rows = list(_rows(source, "SELECT journal FROM identity"))
-    return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
-
-
-def _opened(path: Path) -> Any:
-    source = sqlite_library.library.connect(str(path), isolation_level=None)
-    source.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-    with suppress(sqlite_library.Error):
-        source.execute("PRAGMA wal_autocheckpoint=0")
-    return source
-
-
-def _copy(path: Path, target: Path) -> None:
-    for suffix in ("", "-wal"):
-        here = path.with_name(path.name + suffix)
-        if here.exists():
-            shutil.copyfile(here, target.with_name(target.name + suffix))
-            target.with_name(target.name + suffix).chmod(0o600)
-    target.touch(mode=0o600)
 
 
 def _salvage_of(path: Path) -> Path:

@@ -245,3 +245,42 @@ def test_damage_that_only_an_append_would_meet_is_no_crash_loop(tmp_path: Path, 
         with closing(open_journal(path, home / "archive", BATCHES)[0]) as journal:
             for number in range(40):
                 journal.append([(10**6 + number, 10**6 + number, [message("x" * 200)])])
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_flip_in_the_first_page_costs_nothing(tmp_path: Path, clean: bool) -> None:
+    """The header, and the definitions of the tables: a changed name there lets every later start or append fail, though
+    SQLite finds the file sound."""
+    kept = make(tmp_path / "kept", clean=clean)
+    sound = kept.read_bytes()
+    used = [at for at in range(4096) if sound[at] or at < 108]
+    for number, at in enumerate(used[::9]):
+        home = tmp_path / f"n{number}"
+        home.mkdir()
+        for name in ("journal.db-wal", MARK):
+            if kept.with_name(name).exists():
+                shutil.copyfile(kept.with_name(name), home / name)
+        raw = bytearray(sound)
+        raw[at] ^= 1 << (number % 8)
+        (home / "journal.db").write_bytes(raw)
+        records, loss, lost = start(home / "journal.db")
+        assert whole(records) == BATCHES * SIZE, f"byte {at}"
+        assert lost == []
+        assert loss is None or (loss.records, loss.batches, loss.mended) == (0, [], [])
+
+
+def test_a_renamed_column_is_damage(tmp_path: Path) -> None:
+    path = make(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"clock_ns", b"clocc_ns"))
+    _, loss, _ = start(path)
+    assert loss is not None
+    assert loss.reason == "the definition of batch is not a journal's"
+
+
+def test_a_journal_that_was_begun_with_fewer_tables_is_sound(tmp_path: Path) -> None:
+    path = make(tmp_path)
+    database = sqlite_library.library.connect(str(path))
+    database.executescript("DROP INDEX record_at_once; DROP TABLE used; DROP TABLE lost")
+    database.close()
+    records, loss, lost = start(path, BATCHES)
+    assert (loss, lost, whole(records)) == (None, [], BATCHES * SIZE)

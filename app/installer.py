@@ -44,11 +44,14 @@ class Installer:
         yield Line(f"  {payload[:SHOWN_PAYLOAD]}{'…' if len(payload) > SHOWN_PAYLOAD else ''}", "dim")
         for reading in message["readings"]:
             yield _reading(reading, received_ns)
+        advised = set()
         for refused in message["refused"]:
-            zh, en = advice_for(refused["word"])
+            zh, en = advice = advice_for(refused["word"])
             place = f" ({refused['field']})" if refused.get("field") else ""
             yield Line(f"  refused / 拒收: {refused['word']}{place}: {refused['detail']}", "red")
-            yield Line(f"    → {en} / {zh}", "red")
+            if advice not in advised:
+                yield Line(f"    → {en} / {zh}", "red")
+            advised.add(advice)
         for note in message.get("notes") or ():
             yield Line(f"  note / 注: {note}", "dim")
         health = {name: value for name, value in (message.get("health") or {}).items() if value is not None}
@@ -59,10 +62,10 @@ class Installer:
 
     def _findings(self, heard: Heard) -> Iterator[Line]:
         registered = self._of(heard.mine).get(heard.device, {})
-        for finding in findings(registered, heard, heard.received_ns):
-            if finding.kind not in _OF_ONE_MESSAGE:
-                text = f"{finding_text('en', finding)} / {finding_text('zh', finding)}"
-                yield Line(f"  ! {heard.device}: {text}", "yellow")
+        found = (one for one in findings(registered, heard, heard.received_ns) if one.kind not in _OF_ONE_MESSAGE)
+        texts = [f"{finding_text('en', one)} / {finding_text('zh', one)}" for one in found]
+        for text in dict.fromkeys(texts):
+            yield Line(f"  ! {heard.device}: {text}", "yellow")
 
     def _of(self, mine: str) -> dict[str, dict[Series, Registered]]:
         """A mine's registered series by device; asked for once."""

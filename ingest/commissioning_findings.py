@@ -40,6 +40,7 @@ class FindingKind(StrEnum):
     ALL_ZERO = "all_zero"
     CONSTANT = "constant"
     OUT_OF_RANGE = "out_of_range"
+    FLAGGED_BY_SENDER = "flagged_by_sender"
     INTERVAL = "interval"
     SIGNAL = "signal"
     BATTERY = "battery"
@@ -124,7 +125,7 @@ def _of_series(series: Series, setting: Registered | None, heard: Heard) -> Iter
         kind = FindingKind.ALL_ZERO if values[0] == 0 else FindingKind.CONSTANT
         yield Finding(kind, series, {"count": len(values)})
     if kept and not {"range", "negative"}.isdisjoint(kept[-1].flags):
-        yield Finding(FindingKind.OUT_OF_RANGE, series)
+        yield Finding(_range_kind(series, kept[-1].value), series)
     if setting is None:
         return
     guess = probable_unit(series, setting, values)
@@ -133,6 +134,14 @@ def _of_series(series: Series, setting: Registered | None, heard: Heard) -> Iter
     seen_s = heard.interval_s(series)
     if seen_s is not None and abs(seen_s - setting.interval_s) > INTERVAL_TOLERANCE * setting.interval_s:
         yield Finding(FindingKind.INTERVAL, series, {"seconds": seen_s, "registered": setting.interval_s})
+
+
+def _range_kind(series: Series, value: float | None) -> FindingKind:
+    """Whether a value that is flagged `range` or `negative` is so by itself, or only by the sender's word."""
+    known = METRICS.get(series.metric)
+    if known is not None and value is not None and known.low <= value <= known.high:
+        return FindingKind.FLAGGED_BY_SENDER
+    return FindingKind.OUT_OF_RANGE
 
 
 def probable_unit(series: Series, setting: Registered, values: list[float]) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from greenmine.core.reading import Series
 from greenmine.ingest.commissioning_findings import Finding, FindingKind
 from greenmine.ingest.refusal_advice import advice_for
+from greenmine.policy.duration import duration_text
 
 SENTENCES: dict[FindingKind, tuple[str, str]] = {
     FindingKind.NEVER_HEARD: (
@@ -23,8 +25,8 @@ SENTENCES: dict[FindingKind, tuple[str, str]] = {
         "Part of the last message was refused ({word}: {detail}). {advice_en}",
     ),
     FindingKind.NOT_REGISTERED: (
-        "{series} 没有登记，数据被隔离。请在策略文件中登记。",
-        "{series} is not registered and is quarantined. Register it in the policy.",
+        "{series} 没有登记，数据被隔离。请在策略文件中登记{as_zh}。",
+        "{series} is not registered and is quarantined. Register it in the policy{as_en}.",
     ),
     FindingKind.CLOCK_ZONE: (
         "时间相差正好 {hours} 小时，时区很可能设错了。",
@@ -54,6 +56,10 @@ SENTENCES: dict[FindingKind, tuple[str, str]] = {
         "{series} 超出物理范围。请检查单位和量程。",
         "{series} is out of the physical range. Check the unit and the range.",
     ),
+    FindingKind.FLAGGED_BY_SENDER: (
+        "{series} 由发送方标记为超出量程（HJ 212 标记 T）。请检查仪器的量程。",
+        "{series} is marked by its sender as beyond the instrument's range (flag T of HJ 212). Check that range.",
+    ),
     FindingKind.INTERVAL: (
         "{series} 每 {span_zh}上报一次，登记的是 {registered} 秒。请统一两者。",
         "{series} comes every {span_en}, registered are {registered} s. Make the two agree.",
@@ -71,7 +77,7 @@ def finding_text(language: str, finding: Finding) -> str:
     """The sentence for a finding, `zh` or `en`."""
     facts = dict(finding.facts)
     if finding.series is not None:
-        facts["series"] = f"{finding.series.metric}@{finding.series.channel}".rstrip("@")
+        facts |= _of_series(finding.series)
     seconds = facts.get("seconds")
     if isinstance(seconds, float | int):
         facts["span_zh"], facts["span_en"] = _span(seconds)
@@ -84,9 +90,19 @@ def finding_text(language: str, finding: Finding) -> str:
     return SENTENCES[finding.kind][0 if language == "zh" else 1].format(**facts)
 
 
+def _of_series(series: Series) -> dict[str, str]:
+    """How a person reads a series, and what registers its statistic."""
+    name = f"{series.metric}@{series.channel}".rstrip("@")
+    if series.stat == "inst":
+        return {"series": name, "as_zh": "", "as_en": ""}
+    period = duration_text(series.period_s)
+    keys = f"stat: {series.stat}, period: {period}"
+    return {"series": f"{name} {series.stat} {period}", "as_zh": f"（{keys}）", "as_en": f" ({keys})"}
+
+
 def _span(seconds: float) -> tuple[str, str]:
     for size, zh, en in ((86_400, "天", "d"), (3600, "小时", "h"), (60, "分钟", "min")):
         if seconds >= 2 * size:
-            return f" {seconds / size:.0f} {zh}", f"{seconds / size:.0f} {en}"
+            return f"{seconds / size:.0f} {zh}", f"{seconds / size:.0f} {en}"
     number = f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
-    return f" {number} 秒", f"{number} s"
+    return f"{number} 秒", f"{number} s"

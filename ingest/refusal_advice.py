@@ -47,7 +47,7 @@ _GENERAL = (
 )
 
 _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
-    _JSON: ("json", "type", "missing_field", "unknown_field", "duplicate_key", "empty", "encoding", "depth", "stat",
+    _JSON: ("json", "type", "missing_field", "duplicate_key", "empty", "encoding", "depth", "stat",
             "flag", "base64", "field", "metric", "kind", "state"),
     ("区域名请用不超过 64 个可显示的字符。", "Give the zone in at most 64 printable characters."): ("zone",),
     _VALUE: ("not_finite", "range", "number"),
@@ -65,8 +65,17 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     ("请在策略文件中只让一台设备使用该地址。", "Take the address away from one of the two in the policy."): (
         "ambiguous_address",
     ),
-    _CODEC: ("no_codec", "protobuf"),
-    ("请在策略文件中登记这个因子编码。", "Name this factor code in the policy."): ("unknown_factor",),
+    _CODEC: ("no_codec",),
+    ("请改正字段名；由网络或网关给出的字段，请在策略的 codec 中用 fields 映射，或写入 ignore。",
+     "Correct the field's name; one that a network or gateway gives is mapped in `fields` of the policy's codec, or "
+     "put into its `ignore`."): ("unknown_field",),
+    ("请确认网关发送的是 Sparkplug B（Protocol Buffers），并检查传输是否损坏了报文。",
+     "Make sure that the gateway sends Sparkplug B (Protocol Buffers), and that nothing on the way damages it."): (
+        "protobuf",
+    ),
+    ("系统没有与之对应的指标。若不需要，请写入策略中该站的 hj212.ignore；原始报文已保存。",
+     "There is no metric for it. Where it is not needed, put it into the station's `hj212.ignore` in the policy; the "
+     "raw frame is kept."): ("unknown_factor",),
     ("请核对策略文件中的 SM4 密钥与设备是否一致。",
      "Make the SM4 key that the policy names agree with the device's."): ("sm4_key",),
     ("网关引用了未知的别名；等待它重新上线（birth）或请它重发。",
@@ -74,8 +83,10 @@ _GROUPS: dict[tuple[str, str], tuple[str, ...]] = {
     ("数据库拒收了这个读数；请核对其数值和时间，或处理数据库后重放。",
      "The store refused this reading; look at its value and time, or mend the store and replay."): ("store_rejected",),
     ("请在策略文件中登记设备实际发送的单位。", "Register the unit that the device really sends."): (
-        "unit", "unit_doubt"
+        "unit_doubt",
     ),
+    ("请发送 SenML 或 greenmine 认识的单位，且与该指标相符。",
+     "Send a unit that SenML or greenmine knows, and that the metric can be in."): ("unit",),
     ("请不要用保留（retain）方式发布数据。", "Publish readings without the retain flag."): ("retained_telemetry",),
     ("该账号无权在此主题发布；请使用设备自己的账号和主题。",
      "The account may not publish on this topic; let the device use its own account and topic."): ("denied",),

@@ -161,7 +161,12 @@ class Hj212Reader:
         decode_segment(segment, said)
         decoded.refused += said.refused
         decoded.notes += said.notes
+        settings = self._state.registry.stations.get((mine, device), _NO_SETTINGS)
+        ignored = {name.lower() for name in settings.ignore}
         for item in said.items:
+            if ignored and not ignored.isdisjoint(_names(item.place)):
+                decoded.notes.append(f"{item.place} is not used: the policy ignores it")
+                continue
             if item.metric not in METRICS:
                 flags = " ".join(flag_names(item.quality))
                 detail = f"{item.metric} ({item.stat} {item.period_s} s) is {item.value:.15g} {flags}".rstrip()
@@ -171,11 +176,16 @@ class Hj212Reader:
             decoded.items.append(item._replace(device=device, period_s=period_s))
 
     def _minute_s(self, mine: str, device: str, item: Item) -> int:
-        """The one registered period that minute data can have; a frame does not say it."""
-        series = item.metric, item.channel, item.stat
-        registered = self._state.registry.devices[mine, device].settings
-        found = [key[3] for key in registered if key[:3] == series and key[3] in MINUTE_PERIODS_S]
-        return found[0] if len(found) == 1 else MINUTE_S
+        """The one registered period that minute data can have, which no frame says: of this statistic, or else of its
+        metric, or else of the station."""
+        minutes = [key for key in self._state.registry.devices[mine, device].settings if key[3] in MINUTE_PERIODS_S]
+        for known in ((item.metric, item.channel, item.stat), (item.metric, item.channel), ()):
+            periods = {key[3] for key in minutes if key[: len(known)] == known}
+            if len(periods) == 1:
+                return periods.pop()
+            if periods:
+                break
+        return MINUTE_S
 
     def _whole(
         self, segment: Segment, sender: Sender, stored: StoredRecord, batch: Batch, fx: Effects, live: bool
@@ -229,6 +239,13 @@ class Hj212Reader:
             self._hours.dead(mine, device, "packet", clock_ns, fx)
             head = (clock_ns, part.record_id, part.source, part.client, "packet", "CP", detail)
             fx.dead.append(DeadLetter(*head, mine, device, len(part.cp)))
+
+
+def _names(sent: str) -> tuple[str, str, str]:
+    """The names by which a policy may ignore a field: as sent, its factor, and its suffix, in lower case."""
+    name = sent.lower()
+    code, hyphen, kind = name.partition("-")
+    return name, code, hyphen + kind
 
 
 def _nobodys(payload: bytes) -> DecodeRefused:

@@ -52,6 +52,8 @@ DESCRIPTIONS: dict[str, str] = {
     "Device.codec": "The mapping in `codecs` that its values are read with, where it does not speak our own format.",
     "Device.hj212": "Password and key of a station that speaks HJ 212.",
     "Hj212Settings.password": "The password (PW) of its frames, as `secret:NAME`; any other is refused.",
+    "Hj212Settings.ignore": "What it sends and nobody needs: a factor (`a99010`), one of its values (`a34004-Cou`) or "
+    "that value of every factor (`-Cou`), in any case. `tail` shows it as a note; it is counted nowhere.",
     "Hj212Settings.sm4_key": "Key with which it encrypts data (HJ 212-2025), as `secret:NAME`: 32 hexadecimal digits.",
     "Device.gateway": "The device that publishes for this one.",
     "Device.position": "Longitude and latitude in degrees, WGS 84.",

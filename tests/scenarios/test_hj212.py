@@ -193,7 +193,28 @@ def test_minute_data_have_the_period_that_is_registered() -> None:
         here.batch(mqtt(frame("a34002-Avg=31", cn="2061")))
         assert stored(here) == [("logger", "pm10", "avg", 600, 31.0, [])]
         quarantined = [(row["stat"], row["period_s"], row["reason"]) for row in here.rows("quarantine")]
-        assert quarantined == [("max", 60, "unregistered"), ("avg", 3600, "unregistered")]
+        assert quarantined == [("max", 600, "unregistered"), ("avg", 3600, "unregistered")]
+        here.batch(mqtt(frame("a34004-Avg=31", cn="2051")))
+        assert here.rows("quarantine")[-1]["period_s"] == 600, "a station has one period of minutes"
+
+
+@pytest.mark.parametrize(
+    ("ignored", "left"),
+    [
+        (["-Cou"], ["a99010 (avg 3600 s) is 5"]),
+        (["W00000-cou", "A99010"], ["a34002-Cou (sum 3600 s) is 7"]),
+        (["a99010-Avg", "a34002", "w00000"], []),
+    ],
+)
+def test_what_a_policy_ignores_of_a_station_is_a_note_and_no_dead_letter(ignored: list[str], left: list[str]) -> None:
+    registered = {"pm10": {"unit": "ug/m3", "interval": "1h", "stat": "avg", "period": "1h"}}
+    data = "a34002-Avg=31,a34002-Cou=7;w00000-Cou=63;a99010-Avg=5"
+    with scene(mine(station(metrics=registered, hj212={"ignore": ignored}))) as here:
+        here.batch(mqtt(frame(data, cn="2061")))
+        assert [row["detail"] for row in here.rows("dead_letter")] == left
+        assert len(stored(here)) == ("a34002" not in ignored)
+        assert balances(here.account)
+        assert here.account.received == len(left) + len(stored(here))
 
 
 def test_one_bad_value_costs_no_other_and_the_account_balances() -> None:

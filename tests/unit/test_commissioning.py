@@ -110,6 +110,23 @@ def test_what_is_not_registered_and_what_is_out_of_range() -> None:
     assert kinds(findings({}, device, NOW)) == ["not_registered", "out_of_range"]
 
 
+def test_a_value_that_only_its_sender_calls_out_of_range() -> None:
+    log = CommissioningLog()
+    sent = message({PM10: 81.0}, NOW)
+    sent["readings"][0]["quality"] = ["range"]
+    (found,) = findings(REGISTERED, log.hear(sent)[0], NOW)
+    assert found.kind is FindingKind.FLAGGED_BY_SENDER
+    assert "flag T" in finding_text("en", found)
+
+
+def test_a_statistic_is_named_and_so_is_what_registers_it() -> None:
+    found = Finding(FindingKind.NOT_REGISTERED, PM10._replace(stat="min", period_s=3600))
+    assert finding_text("en", found).startswith("pm10 min 1h is not registered")
+    assert finding_text("en", found).endswith("Register it in the policy (stat: min, period: 1h).")
+    assert finding_text("zh", found).endswith("请在策略文件中登记（stat: min, period: 1h）。")
+    assert finding_text("en", Finding(FindingKind.NOT_REGISTERED, PM10)).endswith("Register it in the policy.")
+
+
 def test_a_refusal_is_shown_with_its_reason_until_a_message_is_taken() -> None:
     log = CommissioningLog()
     log.hear(message({}, NOW, refused=[{"word": "ts_zone", "detail": "no offset"}]))
@@ -171,6 +188,7 @@ def test_every_finding_has_a_sentence_in_both_languages() -> None:
         assert re.search(r"[\u4e00-\u9fff]", zh)
         assert not re.search(r"[\u4e00-\u9fff]", en)
         assert "{" not in zh + en
+        assert "  " not in zh + en
 
 
 @pytest.mark.parametrize("word", [*DeadReason, *QUARANTINES])

@@ -99,6 +99,12 @@ def test_a_refusal_comes_with_advice() -> None:
     assert len(lines) == 4, "it is not said a second time as a finding"
 
 
+def test_the_same_advice_is_not_given_twice_for_a_message() -> None:
+    refused = [{"word": "unknown_factor", "detail": detail} for detail in ("a99010", "a99011")]
+    lines = texts(Installer(Policies().registered), message(refused=refused))
+    assert [line[:4] for line in lines[2:]] == ["  re", "    ", "  re"]
+
+
 def test_a_stranger_is_shown_too() -> None:
     lines = texts(Installer(Policies().registered), message(values={"pm10": 80.0}, device="dust-9"))
     assert lines[-1].startswith("  ! dust-9: pm10 is not registered")

@@ -28,6 +28,11 @@ TALLY = {
     "returned": "given to the store again 重新交给数据库",
 }
 """What became of what was read again, as people read it."""
+STILL_DEAD = (
+    "What is dead for another reason now has a new id in `greenmine dead-letters list`. A changed policy file counts "
+    "from the service's next start: restart it, then replay.\n"
+    "原因有变的有新编号，见 greenmine dead-letters list；策略文件改动后须先重启服务再重放。"
+)
 
 
 @app.command("list")
@@ -125,3 +130,5 @@ def replay(
         print_json(tally)
     else:
         out.print(", ".join(f"{TALLY.get(name, name)} {count}" for name, count in tally.items()))
+        if tally.get("still_dead"):
+            out.print(STILL_DEAD, highlight=False)

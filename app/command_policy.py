@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from greenmine.core.errors import PolicyError
+from greenmine.core.errors import PolicyError, Problem
 from greenmine.terminal import BAD_INPUT, err, out, print_json, reported
 
 app = typer.Typer(no_args_is_help=True, help="Check policies / 检查策略文件")
@@ -16,13 +16,21 @@ app = typer.Typer(no_args_is_help=True, help="Check policies / 检查策略文�
 @app.command()
 @reported
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Policy files of mines or regions / 策略文件")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Policy files of mines or regions, or folders of them / 策略文件或其文件夹")
+    ],
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Check policy files; every problem is named with file, line and field. 检查策略文件。"""
     from greenmine.policy.load import check_file
 
     errors, warnings = [], []
+    for folder in [file for file in files if file.is_dir()]:
+        within = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+        if not within:
+            errors.append(Problem(str(folder), None, "", "is a folder without YAML files; name policy files"))
+        place = files.index(folder)
+        files[place : place + 1] = within
     for file in files:
         try:
             warnings += check_file(file)

@@ -114,8 +114,17 @@ def with_record_ids(connection: Connection, act: Act) -> Act:
     query = select(_T.c.record_id).where(_T.c.id.in_(ids), _T.c.record_id > 0, _T.c.replayed_ns.is_(None)).distinct()
     records = sorted(connection.execute(query).scalars())
     if not records:
-        raise NotFound("none of these dead letters can be read again; `greenmine dead-letters list` shows them")
+        raise NotFound(_why_none(connection, ids))
     return replace(act, body={"record_ids": records})
+
+
+def _why_none(connection: Connection, ids: list[int]) -> str:
+    again = select(_T.c.record_id).where(_T.c.id.in_(ids), _T.c.record_id > 0)
+    query = select(_T.c.id).where(_T.c.record_id.in_(again), _T.c.replayed_ns.is_(None)).order_by(_T.c.id).limit(20)
+    now = ", ".join(str(number) for number in connection.execute(query).scalars())
+    if now:
+        return f"these dead letters were read again before; what is still dead of them is now {now}"
+    return "none of these dead letters can be read again; `greenmine dead-letters list` shows them"
 
 
 def _totals(connection: Connection, of_store: bool) -> DeadLetterTotals:

@@ -473,9 +473,10 @@ def test_a_dead_letter_is_found_by_its_reason_and_shown(filled: Path) -> None:
     assert (tally.code, tally.json["stored"]) == (0, 0)
     listed = gm("dead-letters", "list", "--home", filled).out.splitlines()[0]
     assert listed.count(" / ") == 7, "every heading in both languages"
-    said = gm("dead-letters", "replay", "--reason", dead["word"], "--home", filled).out
+    said, *more = gm("dead-letters", "replay", "--reason", dead["word"], "--home", filled).out.splitlines()
     assert "messages 报文 1" in said
     assert all(part.split()[-2][0] > "\u4e00" for part in said.split(", "))
+    assert "restart it, then replay" in " ".join(more)
 
 
 def test_dead_letters_are_replayed(served: Path) -> None:
@@ -662,6 +663,16 @@ def test_policy_check_names_file_line_and_field(policies: Path, tmp_path: Path) 
     words = gm("policy", "check", bad)
     assert (words.code, words.out) == (BAD_INPUT, "")
     assert f"{bad}:{line}" in words.err
+
+
+def test_policy_check_takes_a_folder(policies: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text((policies / f"{MINE}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "n.yml").write_text("schema: 9\n", encoding="utf-8")
+    done = gm("policy", "check", tmp_path, "--json")
+    assert done.code == BAD_INPUT
+    assert {row["file"] for row in done.json if row["level"] == "error"} == {str(tmp_path / "n.yml")}
+    (empty := tmp_path / "empty").mkdir()
+    assert "folder without YAML files" in gm("policy", "check", empty).err
 
 
 def test_policy_schema_is_a_schema_that_takes_the_examples(policies: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from greenmine.alerts import lifecycle
 from greenmine.alerts.lifecycle import Cause
@@ -212,8 +212,13 @@ class TestDeadLetters:
 
     @pytest.mark.parametrize("ids", [(), (99,), (4,), (5,), ("1",), (2**80,), (-(2**80),), (0,), (None,)])
     def test_none_that_could_be_read_again(self, connection: Connection, ids: tuple[object, ...]) -> None:
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match="none of these"):
             dead_letters.with_record_ids(connection, self.act(*ids))
+
+    def test_one_that_was_read_again_names_what_became_of_it(self, connection: Connection) -> None:
+        connection.execute(update(schema.dead_letter).where(schema.dead_letter.c.id == 1).values(replayed_ns=8))
+        with pytest.raises(NotFound, match=r"is now 2$"):
+            dead_letters.with_record_ids(connection, self.act(1))
 
 
 class TestAlerts:

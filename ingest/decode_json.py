@@ -196,7 +196,7 @@ def _number(name: str, value: Any) -> float | None:
     if isinstance(value, int) and not -_INT64 <= value < _INT64:
         raise DecodeRefused("range", f"values.{name} does not fit 64 bits")
     if not math.isfinite(value):
-        raise DecodeRefused("not_finite", f"values.{name} is beyond a double")
+        raise DecodeRefused("not_finite", f"values.{name} is no finite number: NaN, infinity, or beyond a double")
     return float(value)
 
 

@@ -53,6 +53,7 @@ def run(
             pass
     finally:
         _stop(service)
+        gc.unfreeze()  # or the frozen outlive their libraries, and DuckDB's binding reports them as leaked
     if service.failure is not None:
         err.print(f"greenmine: stopped: {service.failure}", style="red", markup=False, highlight=False)
         raise typer.Exit(FAILED)

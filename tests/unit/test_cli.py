@@ -770,6 +770,7 @@ def test_run_says_where_it_is_and_ends_when_told(tmp_path: Path, policies: Path,
         done = ran(process)
     assert (done.code, done.out) == (0, "")
     assert "Traceback" not in done.err
+    assert done.err.rstrip().endswith("stopped / 已停止"), "nothing of a library's after it, such as what it leaked"
     assert not Home(home).is_locked()
     with program("run", "--config", config, "--home", home) as process:
         assert "admin" not in "".join(lines_until(process, "mqtt:"))

@@ -168,6 +168,27 @@ class JournalReader:
         with self._reading():
             return bool(self._db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
+    def misfit(self) -> str:
+        """What is wrong with the heads of the batches in the file, or the number of its records; '' where nothing is.
+        A head that does not fit makes its batch unreadable; a record that does not costs itself alone, so their
+        checksums are not looked at."""
+        with self._reading():
+            lost = self._lost()
+            before: tuple[int, int] | None = None
+            records = 0
+            for *header, crc in self._db.execute("SELECT * FROM batch ORDER BY no"):
+                no, received_ns, clock_ns, first, count = header
+                if batch_crc(no, received_ns, clock_ns, first, count) != crc:
+                    return f"the journal's batch {no} does not fit its checksum"
+                if before is not None:
+                    known = no == before[0] + 1 or _are_lost(before[0] + 1, no - 1, lost)
+                    if not known or first < before[1]:
+                        return f"the journal's batches {before[0]} and {no} do not fit each other"
+                before = no, first + count
+                records += count
+            there = self._db.execute("SELECT COUNT(*) FROM record").fetchone()[0]
+            return "" if there == records else f"the journal has {there} records and should have {records}"
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -247,11 +268,7 @@ class JournalReader:
             return
         with self._reading():
             lost = self._lost()
-        at = after + 1
-        for first_lost, last_lost in lost:
-            if first_lost <= at <= last_lost:
-                at = last_lost + 1
-        if at < first:
+        if not _are_lost(after + 1, first - 1, lost):
             raise Corrupt(f"the journal lacks batches between {after} and {first}")
 
     def _headers(self, after: int, most_records: int) -> list[tuple[int, int, int, int, int]]:
@@ -298,3 +315,11 @@ class JournalReader:
         except (sqlite_library.Error, UnicodeDecodeError) as error:
             # The driver also decodes names and statements that the damaged file itself holds.
             raise Corrupt(f"the journal cannot be read: {error}") from error
+
+
+def _are_lost(first: int, last: int, lost: list[tuple[int, int]]) -> bool:
+    """Whether all batches from one to another are known to be lost; `lost` in order."""
+    for first_lost, last_lost in lost:
+        if first_lost <= first <= last_lost:
+            first = last_lost + 1
+    return first > last

@@ -94,8 +94,10 @@ def _examined(path: Path, archive: Path, judged_no: int, mark: Mark | None) -> t
             first, archived = reader.first_no(), reader.archive.last_no()
             if first > archived + 1 and not any(low <= archived + 1 <= high for low, high in reader.lost()):
                 return f"it begins at batch {first}, and the archive ends at {archived}", mark
+            # What was judged has to be readable as well: the archive will read it, and what is set aside waits there.
+            if verdict := reader.misfit():
+                return verdict, mark
             after = min(judged_no, last_no - 1) if last_no else 0
-            # What was judged is evidence and read again when somebody asks; what was not has to be readable now.
             while found := reader.batches(max(after, 0)):
                 after = found[-1].no
     except (Corrupt, StoreUnavailable) as error:

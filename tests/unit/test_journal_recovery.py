@@ -202,7 +202,8 @@ def test_a_crash_between_two_steps_of_mending(tmp_path: Path, crash_at: int, mon
 
 
 def damaged_starts(folder: Path, rounds: int, flips: bool) -> None:
-    """Cut or flip at random places, of the file and of its write-ahead file, and start."""
+    """Cut or flip at random places, of the file and of its write-ahead file, and start: half of them with all that
+    was written judged already, which the archive will read."""
     kept = {True: make(folder / "clean"), False: make(folder / "killed", clean=False)}
     chance = random.Random(20261126)
     for number in range(rounds):
@@ -219,7 +220,7 @@ def damaged_starts(folder: Path, rounds: int, flips: bool) -> None:
         else:
             del raw[chance.randrange(len(raw)) :]
         victim.write_bytes(raw)
-        records, _, lost = start(home / "journal.db")
+        records, _, lost = start(home / "journal.db", judged_no=BATCHES if number % 8 >= 4 else 0)
         accounted(records, lost)
         shutil.rmtree(home)
 
@@ -227,6 +228,20 @@ def damaged_starts(folder: Path, rounds: int, flips: bool) -> None:
 @pytest.mark.parametrize("flips", [True, False])
 def test_random_cuts_and_flips(tmp_path: Path, flips: bool) -> None:
     damaged_starts(tmp_path, 50, flips)
+
+
+def test_a_damaged_head_of_a_judged_batch_is_mended_at_the_start(tmp_path: Path) -> None:
+    """Nobody judges it again, but the archive and what was set aside are read from there: left as it is, it would stop
+    the archive, or the judging, at every start."""
+    path = make(tmp_path)
+    with closing(sqlite_library.library.connect(str(path))) as db:
+        db.execute("UPDATE batch SET received_ns = received_ns + 4 WHERE no = 7")
+        db.commit()
+    records, loss, lost = start(path, judged_no=BATCHES)
+    assert loss is not None
+    assert (loss.mended, loss.records, lost) == ([7], 0, [])
+    accounted(records, lost)
+    assert start_again(path)[1] is None
 
 
 @pytest.mark.parametrize("position", [18, 20, 36, 38, 39, 8194, 8199, 8202, 12290])

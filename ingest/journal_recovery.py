@@ -9,6 +9,7 @@ that everybody who reads the journal later knows it as well, and no number is ev
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,10 @@ _MORE_THAN_A_BATCH = 100_000
 _NEWEST_FORMAT = 2
 _NO_CRC = -1
 """Fits no record."""
+_OR_REPLACE = "INSERT OR REPLACE INTO {}"
+_PAGE_OF_HEADS = (
+    "SELECT no, received_ns, clock_ns, first_record, records FROM batch WHERE no > ? ORDER BY no LIMIT 1000"
+)
 
 
 class Loss(NamedTuple):
@@ -133,8 +138,6 @@ def _salvaged(path: Path, archive: Path, reason: str, judged_no: int, mark: Mark
     fresh, copy = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.salvage")
     _drop(fresh, copy)
     end_no = max(judged_no, mark.no if mark else 0)
-    # Without a mark nobody knows the newest record; this is above it, since a batch holds fewer.
-    end_record = mark.record_id if mark else judged_no * _MORE_THAN_A_BATCH
     archived = ArchiveReader(archive)
     first_no, first_record = archived.last_no() + 1, archived.last_record_id() + 1
     try:
@@ -145,7 +148,9 @@ def _salvaged(path: Path, archive: Path, reason: str, judged_no: int, mark: Mark
         ):
             prepare(target, source.identity() or (mark.journal if mark else os.urandom(8)), wal=False)
             target.execute("BEGIN")
-            loss = _copied(source, target, first_no, first_record, end_no, end_record)
+            # Without a mark nobody knows the newest record; this is above it, since a batch holds fewer.
+            above = 0 if mark else judged_no * _MORE_THAN_A_BATCH
+            loss = _copied(source, target, first_no, first_record, end_no, mark.record_id if mark else None, above)
             target.execute("COMMIT")
         _sync(fresh)
         fresh.replace(_salvage_of(path))
@@ -159,70 +164,75 @@ def _salvaged(path: Path, archive: Path, reason: str, judged_no: int, mark: Mark
 
 
 def _copied(
-    source: DamagedJournal, target: Any, first_no: int, first_record: int, end_no: int, end_record: int
+    source: DamagedJournal,
+    target: Any,
+    first_no: int,
+    first_record: int,
+    end_no: int,
+    end_record: int | None,
+    above_record: int,
 ) -> Loss:
-    """Bring over what can be read. Records whose batch has no head any more get one, with the clock of the batch before
-    them: that keeps readings, at the price of a receive time that is a little early."""
-    heads = {head.no: head for head in source.heads(first_no)}
+    """Bring over what can be read, in bounded memory. Records whose batch has no head any more get one, with the clock
+    of the batch before them: that keeps readings, at the price of a receive time that is a little early. Without
+    `end_record` nobody knows how many records there were, and those at the end are not counted. No id up to
+    `above_record` is used again."""
+    heads = ((*head, batch_crc(*head)) for head in source.heads(first_no))
+    target.executemany(_OR_REPLACE.format("batch VALUES (?, ?, ?, ?, ?, ?)"), heads)
+    newest_no, end = target.execute("SELECT MAX(no), MAX(first_record + records) FROM batch").fetchone()
+    known_record = max(end_record or 0, (end or 0) - 1)
+    # An id beyond all that is known may be one that a flipped bit made, unless its record's checksum says else.
+    records = (row for row in source.records(first_record) if row[0] <= known_record or source.is_intact(row))
+    target.executemany(_OR_REPLACE.format("record VALUES (?, ?, ?, ?, ?, ?, ?)"), records)
+    newest_record = target.execute("SELECT MAX(id) FROM record").fetchone()[0]
     lost_before = source.lost()
-    records = {row[0]: row for row in source.records(first_record)}
-    end_no = max(end_no, max(heads, default=0), *(last for _, last in lost_before), first_no - 1)
-    end_record = max(end_record, max(records, default=0), first_record - 1)
-    lost: list[tuple[int, int]] = []
-    mended: list[int] = []
-    missing = 0
+    end_no = max(end_no, newest_no or 0, *(last for _, last in lost_before), first_no - 1)
+    last_record = max(known_record, newest_record or 0, first_record - 1)
+    loss = Loss("", [], 0, [], "")
     before = Head(first_no - 1, 0, 0, first_record, 0)
-    no = first_no
-    while no <= end_no:
-        head = heads.get(no)
-        if head is None:
-            # All that follows up to the next head that can be read.
-            next_no = min((one for one in heads if one > no), default=end_no + 1)
-            start = before.first_record + before.records
-            end = heads[next_no].first_record if next_no in heads else end_record + 1
-            there = [one for one in range(start, end) if one in records]
-            if there:
-                received_ns, clock_ns = before.received_ns, before.clock_ns
-                if before.no < first_no and next_no in heads:
-                    received_ns, clock_ns = heads[next_no].received_ns, heads[next_no].clock_ns
-                head = Head(no, received_ns, clock_ns, start, end - start)
-                mended.append(no)
-            else:
-                lost.append((no, next_no - 1))
-                missing += max(0, end - start)
-                before = before._replace(no=next_no - 1, first_record=end, records=0)
-                no = next_no
-                continue
-        missing += _write(target, head, records)
+    for head in _heads(target, first_no - 1):
+        loss = _between(target, before, head, head.no - 1, head.first_record, loss)
+        loss = loss._replace(records=loss.records + _complete(target, head))
         before = head
-        no += 1
-        if mended and mended[-1] == head.no:
-            following = min((one for one in heads if one > head.no), default=end_no + 1)
-            for empty in range(no, following):
-                # Heads that were lost beside it: their records are in the one that was made.
-                _write(target, Head(empty, head.received_ns, head.clock_ns, head.first_record + head.records, 0), {})
-                mended.append(empty)
-            no = following
-    known = sorted({*lost, *(one for one in lost_before if one[0] >= first_no)})
+    loss = _between(target, before, None, end_no, last_record + 1, loss)
+    known = sorted({*loss.batches, *(one for one in lost_before if one[0] >= first_no)})
     target.executemany("INSERT OR REPLACE INTO lost VALUES (?, ?)", known)
     if end_no:
-        target.execute("INSERT OR REPLACE INTO used VALUES (1, ?, ?)", (end_no, end_record))
-    return Loss("", lost, missing, mended, "")
+        target.execute("INSERT OR REPLACE INTO used VALUES (1, ?, ?)", (end_no, max(last_record, above_record)))
+    return loss
 
 
-def _write(target: Any, head: Head, records: dict[int, tuple[Any, ...]]) -> int:
-    """Write a batch; how many of its records are gone, each of which leaves a sign."""
-    target.execute(INSERT_BATCH, (*head, batch_crc(*head)))
-    missing = 0
-    rows = []
-    for record_id in range(head.first_record, head.first_record + head.records):
-        row = records.get(record_id)
-        if row is None:
-            missing += 1
-            row = (record_id, int(RecordKind.LOST), "", "", 0, b"", _NO_CRC)
-        rows.append(row)
-    target.executemany(INSERT_RECORD, rows)
-    return missing
+def _heads(target: Any, after: int) -> Iterator[Head]:
+    """The batches that were brought over, in order."""
+    while found := target.execute(_PAGE_OF_HEADS, (after,)).fetchall():
+        for row in found:
+            yield Head(*row)
+        after = found[-1][0]
+
+
+def _between(target: Any, before: Head, following: Head | None, last_no: int, end: int, loss: Loss) -> Loss:
+    """What stands between two heads, where batches have none: records up to `end` get one, or the batches are lost."""
+    no, start = before.no + 1, before.first_record + before.records
+    if no > last_no:
+        target.execute("DELETE FROM record WHERE id >= ? AND id < ?", (start, end))  # ids that a flipped bit made
+        return loss
+    if not target.execute("SELECT COUNT(*) FROM record WHERE id >= ? AND id < ?", (start, end)).fetchone()[0]:
+        return loss._replace(batches=[*loss.batches, (no, last_no)], records=loss.records + max(0, end - start))
+    clock = following if following is not None and before.received_ns == 0 else before
+    made = Head(no, clock.received_ns, clock.clock_ns, start, end - start)
+    # Heads that were lost beside it: their records are in the one that was made.
+    heads = [made, *(made._replace(no=empty, first_record=end, records=0) for empty in range(no + 1, last_no + 1))]
+    target.executemany(INSERT_BATCH, ((*head, batch_crc(*head)) for head in heads))
+    mended = [*loss.mended, *(head.no for head in heads)]
+    return loss._replace(mended=mended, records=loss.records + _complete(target, made))
+
+
+def _complete(target: Any, head: Head) -> int:
+    """How many of a batch's records are gone; each leaves a sign."""
+    span = (head.first_record, head.first_record + head.records)
+    there = {row[0] for row in target.execute("SELECT id FROM record WHERE id >= ? AND id < ?", span)}
+    gone = [one for one in range(*span) if one not in there]
+    target.executemany(INSERT_RECORD, ((one, int(RecordKind.LOST), "", "", 0, b"", _NO_CRC) for one in gone))
+    return len(gone)
 
 
 def _salvage_of(path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from greenmine.core import sqlite_library
-from greenmine.ingest.journal_format import batch_crc, prepare, schema_damage
+from greenmine.ingest.journal_format import batch_crc, binds_ids, prepare, schema_damage, stored_record
 
 _PAGE_COUNT = slice(28, 32)
 _FREE_PAGES = slice(32, 40)
@@ -38,6 +38,7 @@ class DamagedJournal:
 
     def __init__(self, path: Path, scratch: Path) -> None:
         """`scratch` is a file of this name in the same folder, for the copy."""
+        self._binds_ids: bool | None = None
         _copy(path, scratch)
         _mend_first_page(scratch)
         self._db = _opened(scratch)
@@ -74,6 +75,12 @@ class DamagedJournal:
             whole = isinstance(kind, int) and isinstance(flags, int) and isinstance(crc, int)
             if whole and isinstance(origin, str) and isinstance(client, str) and isinstance(payload, bytes):
                 yield record_id, kind, origin, client, flags, payload, crc
+
+    def is_intact(self, row: tuple[Any, ...]) -> bool:
+        """Whether a row of `records` fits its checksum, its id included where the journal binds that."""
+        if self._binds_ids is None:
+            self._binds_ids = binds_ids(self._db)
+        return stored_record(*row, binds_id=self._binds_ids).intact
 
     def close(self) -> None:
         """Close the copy."""

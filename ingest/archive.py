@@ -142,8 +142,8 @@ class ArchiveReader:
         self._seen: tuple[int, int] | None = None
         self._segments: list[Segment] = []
         self._lost: list[tuple[int, int]] = []
-        self._blocks = lru_cache(maxsize=8)(self._read_blocks)
-        self._unpacked = lru_cache(maxsize=2)(self._unpack)
+        self.blocks = lru_cache(maxsize=8)(self._read_blocks)
+        self.unpacked = lru_cache(maxsize=2)(self._unpack)
 
     def segments(self) -> list[Segment]:
         """Segments that are there, oldest first; read again when the manifest has grown."""
@@ -175,9 +175,9 @@ class ArchiveReader:
         for segment in self.segments():
             if segment.last_no <= after:
                 continue
-            for block in self._blocks(segment.name):
+            for block in self.blocks(segment.name):
                 if block.last_no > after:
-                    return _cut([one for one in self._unpacked(segment.name, block) if one.no > after], most_records)
+                    return _cut([one for one in self.unpacked(segment.name, block) if one.no > after], most_records)
         return []
 
     def record(self, record_id: int) -> StoredRecord | None:
@@ -188,11 +188,11 @@ class ArchiveReader:
         """
         for segment in self.segments():
             if segment.first_record <= record_id <= segment.last_record:
-                blocks = self._blocks(segment.name)
+                blocks = self.blocks(segment.name)
                 at = bisect_right([block.first_record for block in blocks], record_id) - 1
                 for block in reversed(blocks[: at + 1]):
                     if block.first_record <= record_id <= block.last_record:
-                        found = (r for batch in self._unpacked(segment.name, block) for r in batch.records)
+                        found = (r for batch in self.unpacked(segment.name, block) for r in batch.records)
                         return next((one for one in found if one.id == record_id), None)
         return None
 
@@ -216,7 +216,7 @@ class ArchiveReader:
                     yield from (f"{segment.name}: record {n} was damaged when it was archived" for n in segment.damaged)
                     continue
                 yield f"{segment.name}: the file is not the one that was written (SHA-256)"
-                for block in self._blocks(segment.name):
+                for block in self.blocks(segment.name):
                     try:
                         self._unpack(segment.name, block)
                     except Corrupt as error:
@@ -255,6 +255,17 @@ class ArchiveReader:
             )
             raise Corrupt(f"the archive's segment {name} is damaged in {numbers}")
         return list(_batches(zlib.decompress(packed)))
+
+
+def raw_size(batch: Batch) -> int:
+    """Bytes that a batch takes in a block before that is compressed."""
+    texts = sum(
+        len(text.encode("utf-8", "surrogatepass"))
+        for stored in batch.records
+        for text in (stored.record.source, stored.record.client)
+    )
+    payloads = sum(len(stored.record.payload) for stored in batch.records)
+    return _BATCH.size + _RECORD.size * len(batch.records) + texts + payloads
 
 
 def manifest_lines(folder: Path) -> Iterator[dict[str, Any]]:

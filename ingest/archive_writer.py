@@ -18,6 +18,7 @@ from greenmine.ingest.archive import (
     line_hash,
     manifest_lines,
 )
+from greenmine.ingest.archive_mending import mend_manifest
 from greenmine.ingest.journal_format import sync_directory
 from greenmine.ingest.journal_reader import JournalReader
 
@@ -141,7 +142,7 @@ class ArchiveWriter:
         sync_directory(self.folder)
 
     def _mend(self) -> None:
-        """Take away what a crash left: half a line at the manifest's end, segments that no line names."""
+        """Take away what a crash left: half a line at the manifest's end, and half a segment."""
         path = self.folder / MANIFEST
         if path.exists():
             with path.open("r+b") as file:
@@ -151,10 +152,9 @@ class ArchiveWriter:
                 if whole < size:
                     file.truncate(whole)
                     os.fsync(file.fileno())
-        known = {segment.name for segment in self.reader.segments()}
-        for segment in self.folder.glob("segment-*"):
-            if segment.name not in known:
-                segment.unlink()
+        for segment in self.folder.glob("segment-*.new"):
+            segment.unlink()
+        mend_manifest(self.folder)
 
 
 def _unwritable(error: OSError) -> StoreUnavailable:

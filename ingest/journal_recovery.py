@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from greenmine.core import sqlite_library
 from greenmine.core.errors import Corrupt, StoreFull, StoreUnavailable
 from greenmine.ingest.archive import ArchiveReader
+from greenmine.ingest.archive_mending import mend_manifest
 from greenmine.ingest.journal import Journal
 from greenmine.ingest.journal_format import (
     INSERT_BATCH,
@@ -66,8 +67,9 @@ def open_journal(path: Path, archive: Path, judged_no: int) -> tuple[Journal, Lo
     mark = JournalMark(path.with_name(MARK))
     _finish(path)
     try:
+        manifest = mend_manifest(archive)
+        loss = Loss("the archive's manifest was damaged", [], 0, [], manifest) if manifest else None
         reason, found = _examined(path, archive, judged_no, mark.found)
-        loss = None
         if reason:
             loss = _salvaged(path, archive, reason, judged_no, found)
             reason, _ = _examined(path, archive, judged_no, None)

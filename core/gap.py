@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -30,7 +31,8 @@ class Stream(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Numbers `first_seq` to `last_seq` of one boot, of which `remaining` (ranges, both ends included) have not come.
+    """Numbers `first_seq` to `last_seq` of one boot, of which some have not come: bit k of `left` stands for the number
+    `first_seq` + k. In whatever order they come, a gap takes no more than its bits.
 
     `from_ns` and `to_ns` are the source times of the messages around it; all other times are on the journal's clock.
     `found_ns` is None while it may still be mere disorder.
@@ -46,25 +48,39 @@ class Gap(NamedTuple):
     opened_ns: int
     found_ns: int | None
     filled: int
-    remaining: tuple[tuple[int, int], ...]
+    left: int
     attempts: int
     next_ns: int
     closed_ns: int | None
     reason: GapReason
 
     @property
+    def remaining(self) -> tuple[tuple[int, int], ...]:
+        """The numbers that have not come, as ranges, both ends included."""
+        runs = re.finditer("1+", f"{self.left:b}"[::-1])
+        return tuple((self.first_seq + run.start(), self.first_seq + run.end() - 1) for run in runs)
+
+    @property
+    def pieces(self) -> int:
+        """How many ranges `remaining` has."""
+        return (self.left & ~(self.left << 1)).bit_count()
+
+    @property
     def missing(self) -> int:
         """Numbers that have not come."""
-        return sum(last - first + 1 for first, last in self.remaining)
+        return self.left.bit_count()
 
     def without(self, seq: int) -> Gap | None:
         """The gap after this number has come; None where it was not missing."""
-        for place, (first, last) in enumerate(self.remaining):
-            if first <= seq <= last:
-                pieces = [(a, b) for a, b in ((first, seq - 1), (seq + 1, last)) if a <= b]
-                rest = (*self.remaining[:place], *pieces, *self.remaining[place + 1 :])
-                return self._replace(filled=self.filled + 1, remaining=rest)
-        return None
+        place = seq - self.first_seq
+        if place < 0 or not self.left >> place & 1:
+            return None
+        return self._replace(filled=self.filled + 1, left=self.left ^ (1 << place))
+
+
+def all_of(first: int, last: int) -> int:
+    """`left` of a gap from one number to another of which none has come."""
+    return (1 << (last - first + 1)) - 1
 
 
 @dataclass(slots=True)

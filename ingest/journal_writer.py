@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 FULL_RETRY_S = 0.5
 """How often a commit is tried again while the disk is full."""
 _FORGOTTEN_AT_ONCE = 2_000
+MOST_BATCH_BYTES = 1024 * 1024
+"""Payloads after which a batch takes no further record: it is judged in one commit, and nothing else meanwhile."""
 
 
 class AckSink(Protocol):
@@ -265,11 +267,16 @@ class JournalWriter:
                 self._waiting = True
                 self._arrived.wait(self._limits.tick_s)
                 self._waiting = False
-            lingers = 0 < len(self._queue) < self._limits.batch_records
+            is_whole = len(self._queue) >= self._limits.batch_records or self._queued_bytes >= MOST_BATCH_BYTES
+            lingers = bool(self._queue) and not is_whole
         if lingers and self._limits.linger_s:
             self._stopping.wait(self._limits.linger_s)
+        taken: list[Submission] = []
+        size = 0
         with self._lock:
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch_records))]
+            while self._queue and len(taken) < self._limits.batch_records and size < MOST_BATCH_BYTES:
+                taken.append(self._queue.popleft())
+                size += len(taken[-1].record.payload)
             self._committing = len(taken)
             return taken
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.downlink import HJ212_TARGET, Downlink, DownlinkKind, downlink_id
-from greenmine.core.gap import Gap, GapReason, Sequence, Stream, gap_id
+from greenmine.core.gap import Gap, GapReason, Sequence, Stream, all_of, gap_id
 from greenmine.core.reading import Series
 from greenmine.ingest.admit import DEFAULT_MAX_AHEAD_NS, EARLIEST_NS
 from greenmine.ingest.topic import TopicKind
@@ -32,7 +32,6 @@ MOST_GAPS = 64
 """Open gaps of one stream; beyond it the oldest is given up."""
 MOST_MISSING = 100_000
 """Numbers in one gap; a longer leap says more of the counter than of the messages."""
-MOST_PIECES = 256
 RESET_NOTED_EVERY_NS = 3600 * NS_PER_S
 OWN_STREAM = "seq"
 FRAME_STREAM = "fcnt"
@@ -148,7 +147,7 @@ class Gaps:
             filled = gap.without(gap.remaining[0][0]) if gap is not None else None
             if filled is None:
                 continue
-            if filled.remaining:
+            if filled.left:
                 self._keep(filled, fx)
             else:
                 self._close(filled._replace(found_ns=filled.found_ns or clock_ns), GapReason.FILLED, clock_ns, fx)
@@ -184,7 +183,8 @@ class Gaps:
         around = (min(known.highest_ns, time_ns), max(known.highest_ns, time_ns))
         identity = gap_id(known.stream, known.boot, first, clock_ns)
         suspected = Gap(
-            identity, known.stream, known.boot, first, last, *around, clock_ns, None, 0, ((first, last),), 0, clock_ns,
+            identity, known.stream, known.boot, first, last, *around, clock_ns, None, 0, all_of(first, last), 0,
+            clock_ns,
             None, GapReason.OPEN,
         )  # fmt: skip
         self._keep(suspected, fx)
@@ -199,9 +199,8 @@ class Gaps:
             filled = gap.without(seq)
             if filled is None:
                 continue
-            if filled.remaining:
-                if len(filled.remaining) <= MOST_PIECES:
-                    self._keep(filled, fx)
+            if filled.left:
+                self._keep(filled, fx)
             elif filled.found_ns is None:
                 self._forget(filled)
                 fx.gaps[filled.id] = None  # it was only disorder
@@ -219,7 +218,7 @@ class Gaps:
         around = (min(known.highest_ns, time_ns), max(known.highest_ns, time_ns))
         identity = gap_id(known.stream, known.boot, known.highest, clock_ns)
         fx.gaps[identity] = Gap(
-            identity, known.stream, known.boot, known.highest, seq, *around, clock_ns, clock_ns, 0, (), 0, clock_ns,
+            identity, known.stream, known.boot, known.highest, seq, *around, clock_ns, clock_ns, 0, 0, 0, clock_ns,
             clock_ns, GapReason.RESET,
         )  # fmt: skip
 
@@ -245,7 +244,8 @@ class Gaps:
             return _history(gap, device.address.mn, int(name.removeprefix(PERIOD_STREAM)))
         if name != OWN_STREAM:
             return None
-        first, last = gap.remaining[0][0], gap.remaining[-1][1]
+        remaining = gap.remaining
+        first, last = remaining[0][0], remaining[-1][1]
         body = {
             "request": "backfill",
             "device": device_id,
@@ -285,6 +285,7 @@ def _age(gap: Gap) -> tuple[int, int, str]:
 def _history(gap: Gap, mn: str, period_s: int) -> tuple[DownlinkKind, str, bytes]:
     """The request for kept statistics; the listener makes the frame, since only it knows the station's password."""
     cn = "2051" if period_s < 3600 else "2061"
-    first, last = gap.remaining[0][0], gap.remaining[-1][1]
+    remaining = gap.remaining
+    first, last = remaining[0][0], remaining[-1][1]
     span = {"from": to_rfc3339(first * period_s * NS_PER_S), "to": to_rfc3339(last * period_s * NS_PER_S)}
     return DownlinkKind.HISTORY, f"{HJ212_TARGET}{mn}", json.dumps({"request": "history", "cn": cn, **span}).encode()

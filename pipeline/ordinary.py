@@ -31,7 +31,7 @@ from greenmine.ingest.timestamp import from_rfc3339
 from greenmine.ingest.topic import Topic
 from greenmine.pipeline.effects import Effects, SeriesState
 from greenmine.pipeline.gaps import OWN_STREAM, Gaps
-from greenmine.pipeline.state import JudgeState
+from greenmine.pipeline.state import IDENTITY_SPAN_NS, JudgeState
 from greenmine.pipeline.watch import Watch
 
 _TIMES_KEPT = 4096
@@ -80,6 +80,8 @@ class Ordinary:
             self._senders.clear()
         topic_name = topic.mine, topic.device
         senders = self._senders.get(topic_name) or {}
+        # Of what is older than identities are kept the store has to be asked whether it has it.
+        earliest_ns = max(EARLIEST_NS, batch.clock_ns - IDENTITY_SPAN_NS)
         latest_ns = batch.received_ns + self._state.registry.max_ahead_ns.get(topic.mine, DEFAULT_MAX_AHEAD_NS)
         found: list[tuple[SeriesState, int, float]] = []
         numbered: list[tuple[Sender, int, OrdinaryObject, int]] = []
@@ -91,7 +93,7 @@ class Ordinary:
             else:
                 time_ns = self._time(ts)
                 texts += TEXTS_OF_TS
-            if not EARLIEST_NS <= time_ns <= latest_ns:
+            if not earliest_ns <= time_ns <= latest_ns:
                 return None
             known = senders.get(child)
             sender = known or Sender()

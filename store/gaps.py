@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
 
 from greenmine.core.errors import Corrupt
-from greenmine.core.gap import Gap, GapReason, Sequence, Stream
+from greenmine.core.gap import Gap, GapReason, Sequence, Stream, all_of
 from greenmine.store import schema
 
 _T = schema.gap
 _ADVANCE = struct.Struct("<qqq")
 _LOG = insert(schema.sequence_log)
+_MOST_RANGES = 256
+"""With more, the bits take less room."""
 
 
 def save_sequences(connection: Connection, sequences: Iterable[Sequence], cursor: int) -> None:
@@ -133,12 +135,16 @@ def prune(connection: Connection, before_ns: int) -> None:
 def _row(one: Gap) -> dict[str, Any]:
     row = {**one._asdict(), **one.stream._asdict(), "reason": one.reason.value}
     row["stream"] = row.pop("name")
-    row["remaining"] = json.dumps(one.remaining, separators=(",", ":"))
+    del row["left"]
+    few = one.pieces <= _MOST_RANGES
+    row["remaining"] = json.dumps(one.remaining, separators=(",", ":")) if few else f"{one.left:x}"
     return row
 
 
 def _gap(row: Row[Any]) -> Gap:
-    remaining = tuple((first, last) for first, last in json.loads(row.remaining))
+    text = row.remaining
+    ranges = json.loads(text) if text.startswith("[") else None
+    left = int(text, 16) if ranges is None else sum(all_of(a, b) << (a - row.first_seq) for a, b in ranges)
     return Gap(
         id=row.id,
         stream=Stream(row.mine, row.device, row.stream),
@@ -150,7 +156,7 @@ def _gap(row: Row[Any]) -> Gap:
         opened_ns=row.opened_ns,
         found_ns=row.found_ns,
         filled=row.filled,
-        remaining=remaining,
+        left=left,
         attempts=row.attempts,
         next_ns=row.next_ns,
         closed_ns=row.closed_ns,

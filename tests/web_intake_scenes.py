@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from greenmine.core.account import HOUR_NS, Account, DeviceHour
 from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
-from greenmine.core.gap import Gap, GapReason, Stream
+from greenmine.core.gap import Gap, GapReason, Stream, all_of
 from greenmine.core.waiting import Network
 from greenmine.policy.model import Policy
 from greenmine.store.dead_letters import DeadLetterRow
@@ -63,7 +63,7 @@ def add_losses(intakes: Intakes, policy: Policy, now_ns: int) -> None:
             intakes.known_hours.append(DeviceHour("demo-pit", device.id, hour_ns - back * HOUR_NS, expected, odd))
     intakes.known_hours.append(DeviceHour("demo-pit", "", hour_ns, 0, Account(received=7, dead=7)))
     stream = Stream("demo-pit", "dust-s1", "seq")
-    for number, (reason, left) in enumerate([(GapReason.OPEN, ((1042, 1160),)), (GapReason.FILLED, ())]):
+    for number, (reason, left) in enumerate([(GapReason.OPEN, all_of(1042, 1160)), (GapReason.FILLED, 0)]):
         from_ns = now_ns - (5 + 9 * number) * HOUR_NS
         closed_ns = None if left else from_ns + 2 * HOUR_NS
         intakes.known_gaps.append(

@@ -112,6 +112,8 @@ def test_what_is_taken_as_ordinary_is_what_the_decoder_reads(payload: bytes) -> 
     assert found == expected
 
 
+OLD_S = 100 * 3600
+"""Older than identities are kept."""
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([1, 10, 31, 400, 4000]),
@@ -119,7 +121,7 @@ STEPS = st.lists(
             st.tuples(
                 st.sampled_from(["pm10", "pm25"]),
                 st.sampled_from([20.0, 100.0, 151.0, 260, 900.0, -5.0, 20_000.0]),
-                st.sampled_from([0, 0, 0, 0, -5, -30, 400]),
+                st.sampled_from([0, 0, 0, 0, -5, -30, 400, -OLD_S]),
             ),
             min_size=1,
             max_size=4,
@@ -157,6 +159,7 @@ def told(steps: list[tuple[int, list[tuple[str, float, int]]]], ordinary: bool) 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 @example([(1, [("pm10", 20.0, 0), ("pm10", 900.0, 0), ("pm10", -5.0, 0)]), (1, [("pm10", 20.0, 0), ("pm10", 260, 0)])])
+@example([(1, [("pm10", 20.0, -OLD_S)]), (10, [("pm10", 100.0, -OLD_S), ("pm10", 260, -OLD_S)])])
 def test_both_ways_end_in_the_same_state(steps: list[tuple[int, list[tuple[str, float, int]]]]) -> None:
     assert told(steps, ordinary=True) == told(steps, ordinary=False)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenmine.core.gap import Gap, GapReason, Stream, gap_id
+from greenmine.core.gap import Gap, GapReason, Stream, all_of, gap_id
 from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.gaps import DECLARED_AFTER_NS, Gaps
 from greenmine.pipeline.state import JudgeState
@@ -18,7 +19,7 @@ STREAM = Stream("m1", "dust-1", "seq")
 
 def a_gap(first: int, last: int) -> Gap:
     identity = gap_id(STREAM, "a", first, 0)
-    return Gap(identity, STREAM, "a", first, last, 0, 1, 0, None, 0, ((first, last),), 0, 0, None, GapReason.OPEN)
+    return Gap(identity, STREAM, "a", first, last, 0, 1, 0, None, 0, all_of(first, last), 0, 0, None, GapReason.OPEN)
 
 
 def numbers(gap: Gap) -> set[int]:
@@ -96,3 +97,27 @@ def test_rows_and_log_together_say_where_a_sequence_is(commits: list[tuple[str, 
             assert gaps.sequences(connection) == [known]
     finally:
         state.close()
+
+
+@pytest.mark.parametrize("missing", [1, 255, 5_000])
+def test_a_gap_that_is_filled_in_any_order_is_filled(missing: int) -> None:
+    """Every other number first, which leaves as many pieces as there can be; it rests in the state meanwhile."""
+    state, fx = JudgeState(), Effects(0)
+    watched, first = Gaps(state), 7
+    watched.observe(STREAM, first - 1, "a", NS, NS, fx)
+    watched.observe(STREAM, first + missing, "a", 2 * NS, NS, fx)
+    for seq in range(first + 1, first + missing, 2):
+        watched.observe(STREAM, seq, "a", NS, NS, fx)
+    (left,) = state.sequences[STREAM].missing.values()
+    assert left.pieces == left.missing == (missing + 1) // 2
+    kept = StateDb(None)
+    try:
+        with kept.writing() as connection:
+            gaps.save(connection, dict(fx.gaps))
+        with kept.reading() as connection:
+            assert gaps.waiting(connection) == [left]
+    finally:
+        kept.close()
+    for seq in range(first, first + missing, 2):
+        watched.observe(STREAM, seq, "a", NS, NS, fx)
+    assert state.sequences[STREAM].missing == {}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from greenmine.core.clock import NS_PER_S, Clock, ManualClock
 from greenmine.core.errors import StoreUnavailable
 from greenmine.ingest.journal import Journal, JournalReader
-from greenmine.ingest.journal_writer import JournalWriter, Submission, WriterLimits
+from greenmine.ingest.journal_writer import MOST_BATCH_BYTES, JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Batch, Record, RecordKind
 from tests.mqtt_client import WAIT_S
 
@@ -274,6 +274,17 @@ def test_a_commit_takes_at_most_a_batch() -> None:
     rig.writer.start()
     rig.writer.stop()
     assert [len(payloads) for _, _, payloads in rig.journal.batches if payloads] == [10, 10, 5]
+
+
+def test_a_commit_takes_no_further_record_once_it_has_a_megabyte() -> None:
+    """A batch is judged in one commit: 500 of the largest messages took nine seconds, in which no alarm was raised."""
+    rig = Rig(QUICK)
+    for size in (400_000, 400_000, 400_000, 10, MOST_BATCH_BYTES, 10):
+        rig.offer(b"x" * size)
+    rig.writer.start()
+    rig.writer.stop()
+    found = [[len(one) for one in payloads] for _, _, payloads in rig.journal.batches if payloads]
+    assert found == [[400_000] * 3, [10, MOST_BATCH_BYTES], [10]]
 
 
 def test_many_threads_lose_nothing(rig: Rig) -> None:

@@ -15,7 +15,7 @@ from greenmine.core.activity import ActivityInterval, ActivityKind, EndedBy
 from greenmine.core.alert import Alert
 from greenmine.core.clock import NS_PER_S, to_rfc3339
 from greenmine.core.errors import Corrupt, Refused, StoreUnavailable, UserError
-from greenmine.core.gap import Gap, GapReason, Stream
+from greenmine.core.gap import Gap, GapReason, Stream, all_of
 from greenmine.core.quality import Quality
 from greenmine.core.reading import Reading, Series
 from greenmine.dashboards.panel import Dashboard
@@ -389,8 +389,8 @@ def test_activity_is_listed_with_its_span(li: httpx.Client, world: World) -> Non
 
 def test_gaps_are_listed(li: httpx.Client, world: World) -> None:
     stream = Stream("demo-pit", "dust-road", "seq")
-    gap = Gap("g1", stream, "a1", 3, 5, 1, 2, 3, 4, 1, ((3, 4),), 2, 9, None, GapReason.OPEN)
-    world.intakes.known_gaps += [gap, gap._replace(id="g2", closed_ns=5, reason=GapReason.FILLED, remaining=())]
+    gap = Gap("g1", stream, "a1", 3, 5, 1, 2, 3, 4, 1, all_of(3, 4), 2, 9, None, GapReason.OPEN)
+    world.intakes.known_gaps += [gap, gap._replace(id="g2", closed_ns=5, reason=GapReason.FILLED, left=0)]
     first, second = li.get(f"{V1}/gaps").json()
     assert (first["missing"], first["filled"], first["asked"], first["reason"]) == (2, 1, 2, "open")
     assert "from" in first

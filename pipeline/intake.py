@@ -106,7 +106,10 @@ class Intake:
             for one_dead in understood.dead:
                 self._watch.on_death(*one_dead, batch.clock_ns, fx)
             if understood.mine:
-                self._waiting.own_topic(understood.mine, understood.device, understood.decoded.items, stored, batch, fx)
+                heard = understood.mine, understood.device, understood.decoded.items, stored, batch, fx
+                self._waiting.own_topic(*heard)
+                if topic.kind is TopicKind.UP:
+                    self._waiting.behind_gateway(*heard)
         for one in outcome:
             fx.count(received=1)
             if isinstance(one, DecodeRefused):

@@ -27,6 +27,9 @@ from greenmine.ingest.record import Batch, StoredRecord
 from greenmine.pipeline.effects import Effects
 from greenmine.pipeline.state import JudgeState
 
+MOST_OF_A_MESSAGE = 20
+"""Devices behind a gateway; a message of invented names must not take the places of all others."""
+
 
 class WaitingList:
     """Keeps the list of a state."""
@@ -40,6 +43,20 @@ class WaitingList:
         """A device spoke on a topic of its own; it waits if no policy names it."""
         if (mine, device) not in self._state.registry.devices:
             self._heard(WaitingKey(Network.MQTT, f"{mine}/{device}"), mine, items, stored, batch, fx)
+
+    def behind_gateway(
+        self, mine: str, gateway: str, items: Iterable[Item], stored: StoredRecord, batch: Batch, fx: Effects
+    ) -> None:
+        """A gateway spoke for devices; those wait that no policy names, so many of one message."""
+        strangers: dict[str, list[Item]] = {}
+        for item in items:
+            child = item.device
+            if child is None or child == gateway or (mine, child) in self._state.registry.devices:
+                continue
+            if child in strangers or len(strangers) < MOST_OF_A_MESSAGE:
+                strangers.setdefault(child, []).append(item)
+        for child, its in strangers.items():
+            self.own_topic(mine, child, its, stored, batch, fx)
 
     def unknown(self, refused: UnknownAddress, stored: StoredRecord, batch: Batch, fx: Effects) -> None:
         """A message of another network was refused since nobody maps its address."""

@@ -21,6 +21,8 @@ _PAGE_COUNT = slice(28, 32)
 _FREE_PAGES = slice(32, 40)
 _VERSIONS = slice(18, 20)
 _WRITE_AHEAD = b"\x02\x02"
+_COUNTS = (_VERSIONS, slice(24, 40), slice(92, 100))
+"""Of changes, pages and free pages, and by which version of SQLite."""
 
 
 class Head(NamedTuple):
@@ -40,6 +42,12 @@ class DamagedJournal:
         """`scratch` is a file of this name in the same folder, for the copy."""
         self._binds_ids: bool | None = None
         _copy(path, scratch)
+        if _is_as_begun(scratch):
+            self._db = _opened(scratch)
+            if not schema_damage(self._db):
+                return
+            self._db.close()
+            _copy(path, scratch)
         _mend_first_page(scratch)
         self._db = _opened(scratch)
         mended = self._readable()
@@ -117,20 +125,37 @@ def _opened(path: Path) -> Any:
 def _mend_first_page(path: Path) -> None:
     """Put the first page of a new journal in the place of a file's own. Of the page's contents only counts differ from
     file to file, and no count is needed for reading."""
+    page = bytearray(_begun_page(path))
+    page[_VERSIONS] = _WRITE_AHEAD
+    page[_PAGE_COUNT] = (path.stat().st_size // len(page)).to_bytes(4, "big")
+    page[_FREE_PAGES] = bytes(8)
+    with path.open("r+b") as file:
+        file.write(page)
+
+
+def _is_as_begun(path: Path) -> bool:
+    """Whether a file's first page is that of a new journal, but for its counts; that of pages has to be right."""
+    begun = bytearray(_begun_page(path))
+    with path.open("rb") as file:
+        page = bytearray(file.read(len(begun)))
+    pages = path.stat().st_size // len(begun)
+    if pages == 0 or page[_VERSIONS] != _WRITE_AHEAD or page[_PAGE_COUNT] != pages.to_bytes(4, "big"):
+        return False
+    for counts in _COUNTS:
+        page[counts] = begun[counts] = bytes(counts.stop - counts.start)
+    return page == begun
+
+
+def _begun_page(path: Path) -> bytes:
     begun = path.with_name(f"{path.name}.begun")
     begun.unlink(missing_ok=True)
     try:
         with closing(sqlite_library.library.connect(str(begun), isolation_level=None)) as db:
             prepare(db, bytes(8), wal=False)
             size = db.execute("PRAGMA page_size").fetchone()[0]
-        page = bytearray(begun.read_bytes()[:size])
+        return begun.read_bytes()[:size]
     finally:
         begun.unlink(missing_ok=True)
-    page[_VERSIONS] = _WRITE_AHEAD
-    page[_PAGE_COUNT] = (path.stat().st_size // size).to_bytes(4, "big")
-    page[_FREE_PAGES] = bytes(8)
-    with path.open("r+b") as file:
-        file.write(page)
 
 
 def _copy(path: Path, target: Path) -> None:

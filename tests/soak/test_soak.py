@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from greenmine.simulator.encode_senml import SenmlValue, senml_pack
 from greenmine.simulator.encode_sparkplug import INT32, EdgeSession, MetricValue, sparkplug_payload
 from greenmine.simulator.encode_tts import tts_uplink
 from tests.acceptance.test_kill import everything_is_stored, journalled_in, run_embedded
+from tests.failing_disk import fail_now_and_then
 from tests.scenarios.test_disorder import disorder
 from tests.scenarios.test_outage import outage
 from tests.unit.test_journal_recovery import damaged_starts
@@ -259,3 +261,9 @@ def test_fifty_thousand_doubled_and_shuffled(tmp_path: Path) -> None:
 def test_every_damaged_journal_starts_and_counts_what_is_gone(tmp_path: Path, rounds: int, flips: bool) -> None:
     """reliability P8 at full size."""
     damaged_starts(tmp_path, rounds, flips)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which makes the disk fail")
+def test_a_disk_that_fails_a_tenth_of_its_flushes(tmp_path: Path) -> None:
+    """reliability P7, whole: 200 commits."""
+    fail_now_and_then(tmp_path, 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from greenmine.core.errors import StoreUnavailable
 from greenmine.ingest.journal import Journal, JournalReader
 from greenmine.ingest.journal_writer import MOST_BATCH_BYTES, JournalWriter, Submission, WriterLimits
 from greenmine.ingest.record import Batch, Record, RecordKind
+from tests.failing_disk import fail_now_and_then
 from tests.mqtt_client import WAIT_S
 
 WALL_NS = 1_795_305_600 * NS_PER_S
@@ -407,6 +409,11 @@ def test_what_was_acknowledged_is_on_disk(tmp_path: Path) -> None:
     journal.close()
     assert missing == []
     assert writer.committed_records == 300
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which makes the disk fail")
+def test_what_was_acknowledged_is_on_a_disk_that_fails_now_and_then(tmp_path: Path) -> None:
+    fail_now_and_then(tmp_path, 20)
 
 
 def test_the_journal_of_a_restart_goes_on_with_its_clock(tmp_path: Path) -> None:

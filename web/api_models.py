@@ -175,7 +175,7 @@ class FactIn(Body):
 class ReplayIn(Body):
     """Which dead letters to decode again."""
 
-    ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=10_000)]
+    ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000)]
 
 
 def clean_note(note: str) -> str:

@@ -128,14 +128,16 @@ def replay(
             raise NotFound(f"there are no dead letters of reason {reason.value}")
     asked = ids or []
     tally: Counter[str] = Counter()
+    unread: NotFound | None = None
     with office(target) as desk:
         for at in range(0, len(asked), MOST_AT_ONCE):
             body = {"ids": asked[at : at + MOST_AT_ONCE]}
             try:
                 tally.update(desk.act(Act(ActKind.REPLAY_DEAD_LETTERS, PRINCIPAL, body=body)))
-            except NotFound:  # all of them were of messages that were read again with those before
-                if not tally:
-                    raise
+            except NotFound as error:  # of this slice; its messages may have been read again with those before
+                unread = error
+    if unread is not None and not tally:
+        raise unread
     if as_json:
         print_json(tally)
     else:

@@ -142,7 +142,8 @@ class ArchiveWriter:
         sync_directory(self.folder)
 
     def _mend(self) -> None:
-        """Take away what a crash left: half a line at the manifest's end, and half a segment."""
+        """Take away what a crash left: half a line at the manifest's end, half a segment, and a segment whose removal
+        was entered and not carried out."""
         path = self.folder / MANIFEST
         if path.exists():
             with path.open("r+b") as file:
@@ -155,6 +156,9 @@ class ArchiveWriter:
         for segment in self.folder.glob("segment-*.new"):
             segment.unlink()
         mend_manifest(self.folder)
+        for line in manifest_lines(self.folder):
+            if "removed" in line:
+                (self.folder / line["removed"]).unlink(missing_ok=True)
 
 
 def _unwritable(error: OSError) -> StoreUnavailable:

@@ -184,8 +184,7 @@ class Gaps:
         identity = gap_id(known.stream, known.boot, first, clock_ns)
         suspected = Gap(
             identity, known.stream, known.boot, first, last, *around, clock_ns, None, 0, all_of(first, last), 0,
-            clock_ns,
-            None, GapReason.OPEN,
+            clock_ns, None, GapReason.OPEN,
         )  # fmt: skip
         self._keep(suspected, fx)
         if len(known.missing) > MOST_GAPS:

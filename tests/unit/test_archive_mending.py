@@ -104,6 +104,17 @@ def test_a_segment_whose_removal_can_no_longer_be_read_is_known_to_be_gone(tmp_p
     assert GONE in [line.get("reason") for line in manifest_lines(archive)]
 
 
+def test_a_removal_that_a_crash_kept_from_being_carried_out_is_carried_out(tmp_path: Path) -> None:
+    archive = make(tmp_path)
+    oldest = archive / segments(archive)[0].name
+    raw = oldest.read_bytes()
+    ArchiveWriter(archive).remove_oldest(segments(archive)[0], 5, "older than the retention of readings")
+    oldest.write_bytes(raw)
+    ArchiveWriter(archive)
+    assert not oldest.exists()
+    assert [one.first_no for one in segments(archive)] == [11]
+
+
 def test_a_sound_archive_and_none_at_all_are_left_alone(tmp_path: Path) -> None:
     assert mend_manifest(tmp_path / "none") == ""
     archive = make(tmp_path)

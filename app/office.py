@@ -32,6 +32,8 @@ from greenmine.logs import configure_logs
 from greenmine.pipeline.commit import cursor_of
 from greenmine.pipeline.pipeline import Pipeline
 from greenmine.pipeline.recalibrate import Recalibrator, is_waiting
+from greenmine.policy.canonical import from_canonical_json
+from greenmine.policy.model import Policy
 from greenmine.replaying import replay
 from greenmine.store import schema
 from greenmine.store.state import StateDb
@@ -106,6 +108,18 @@ def state_of(home: Home) -> Iterator[Connection]:
         raise StoreUnavailable(f"the state {home.state} cannot be read: {reason}; run this as its owner") from error
     finally:
         state.close()
+
+
+def active_policies(home: Home) -> dict[str, Policy]:
+    """The policies in force at a home, by mine.
+
+    Raises:
+        ConfigError: there is no such home.
+        StoreUnavailable: its state cannot be read.
+    """
+    with state_of(home) as connection:
+        rows = connection.execute(select(schema.policy_version).where(schema.policy_version.c.active))
+        return {row.mine: from_canonical_json(row.canonical) for row in rows}
 
 
 class RemoteOffice:

@@ -24,7 +24,7 @@ _NAME = "canonical policy"
 
 
 def ordered_by_id(policy: Policy) -> Policy:
-    """The same policy with its devices, rules, contacts, ladders and tarps ordered by id."""
+    """The same policy with its devices, limits, rules, contacts, ladders and tarps ordered by id."""
     lists: dict[str, Any] = {name: sorted(getattr(policy, name), key=lambda item: item.id) for name in KEYED_LISTS}
     return policy.model_copy(update=lists)
 

@@ -15,6 +15,7 @@ from typing import Any
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.reading import Series
 from greenmine.policy.check_codecs import codec_errors, codec_warnings
+from greenmine.policy.check_limits import limit_errors, limit_warnings
 from greenmine.policy.check_relay import relay_errors
 from greenmine.policy.check_rules import rule_errors, rule_warnings
 from greenmine.policy.explain import nearest
@@ -41,6 +42,7 @@ def check_policy(policy: Policy) -> list[Finding]:
         *_device_errors(policy),
         *_series_errors(policy),
         *codec_errors(policy),
+        *limit_errors(policy),
         *rule_errors(policy),
         *_quality_errors(policy),
         *relay_errors(policy),
@@ -51,7 +53,7 @@ def check_policy(policy: Policy) -> list[Finding]:
 
 def policy_warnings(policy: Policy) -> list[Finding]:
     """What is allowed and probably not meant."""
-    return [*_device_warnings(policy), *codec_warnings(policy), *rule_warnings(policy)]
+    return [*_device_warnings(policy), *codec_warnings(policy), *limit_warnings(policy), *rule_warnings(policy)]
 
 
 def _repeated_ids(policy: Policy) -> Iterator[Finding]:
@@ -130,7 +132,6 @@ def _quality_errors(policy: Policy) -> Iterator[Finding]:
         if name not in FLAGS:
             yield (*path, index), f"{name!r} is not a quality flag{nearest(name, FLAGS)}; flags are {', '.join(FLAGS)}"
     yield from _repeats(policy.quality.unusable, path)
-    yield from _repeats(policy.standards, ("standards",))
 
 
 def _model_errors(policy: Policy) -> Iterator[Finding]:

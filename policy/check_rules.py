@@ -14,6 +14,9 @@ from greenmine.policy.yaml import YamlPath
 
 Finding = tuple[YamlPath, str]
 
+KEPT_HISTORY_S = 72 * 3600
+"""How far back conditions look at most: what the state keeps of a series. What is longer is a verdict's."""
+
 
 def rule_errors(policy: Policy) -> Iterator[Finding]:
     """What refuses a policy."""
@@ -101,6 +104,10 @@ def _mean_errors(rule: MeanRule, fed_by: dict[Series, MetricSetting], path: Yaml
         yield (*path, "statistic"), f"an energy mean is for sound levels, not for {rule.metric}; write arithmetic"
     if metric.unit == "deg":
         yield (*path, "metric"), f"a mean of {rule.metric} says nothing: 359 and 1 degree are neighbours"
+    if rule.window > KEPT_HISTORY_S:
+        longest = f"{KEPT_HISTORY_S // 3600} h"
+        what = f"{rule.window} s are longer than the {longest} of history that conditions keep"
+        yield (*path, "window"), f"{what}; shorten it, or judge by a limit instead"
     for series, setting in fed_by.items():
         if rule.window < 2 * setting.interval:
             message = (

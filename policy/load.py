@@ -36,8 +36,8 @@ class LoadedPolicy:
 def load_policy(path: Path) -> LoadedPolicy:
     """Read a mine's file with the region it extends, merge, and check all of it.
 
-    Devices, rules, contacts, ladders and tarps come back ordered by id, so that the order in which a file lists them
-    changes neither what the policy does nor its hash.
+    Devices, limits, rules, contacts, ladders and tarps come back ordered by id, so that the order in which a file lists
+    them changes neither what the policy does nor its hash.
 
     Raises:
         PolicyError: with every problem found, each with the file and line that wrote the value.

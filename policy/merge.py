@@ -9,7 +9,7 @@ from greenmine.core.errors import Problem
 from greenmine.policy.explain import nearest
 from greenmine.policy.yaml import YamlFile, YamlPath, field_name
 
-KEYED_LISTS = ("devices", "rules", "contacts", "ladders", "tarps")
+KEYED_LISTS = ("devices", "limits", "rules", "contacts", "ladders", "tarps")
 """Lists whose items have an `id`, by which they are merged."""
 
 

@@ -6,8 +6,6 @@ The models check what can be seen inside one value or one section; `policy.check
 
 from __future__ import annotations
 
-import re
-from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -23,13 +21,17 @@ from greenmine.core.unit import convertible
 from greenmine.policy.codec import Codec
 from greenmine.policy.duration import Seconds
 from greenmine.policy.hj212 import Hj212Settings
+from greenmine.policy.judging import ChosenStandard, SoilConstants, VerdictSettings
+from greenmine.policy.limit import OwnLimit
 from greenmine.policy.relay import Relay
 from greenmine.policy.section import Channel as Channel
 from greenmine.policy.section import Identifier as Identifier
+from greenmine.policy.section import IsoDate as IsoDate
 from greenmine.policy.section import MetricName as MetricName
 from greenmine.policy.section import Number as Number
 from greenmine.policy.section import SecretRef as SecretRef
 from greenmine.policy.section import Section as Section
+from greenmine.policy.section import Text as Text
 from greenmine.policy.section import UnitName as UnitName
 from greenmine.policy.section import whole_number
 
@@ -46,30 +48,10 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
-def _iso_date(value: Any) -> Any:
-    # pydantic alone also takes seconds since the epoch and times of day.
-    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value, re.ASCII):
-        raise ValueError(f"{value!r} is not a date; write it as 2026-01-01")
-    if not isinstance(value, str | date) or isinstance(value, datetime):
-        raise ValueError("write a date as 2026-01-01")
-    return value
-
-
 Longitude = Annotated[Number, Field(ge=-180, le=180)]
 Latitude = Annotated[Number, Field(ge=-90, le=90)]
 Position = tuple[Longitude, Latitude]
 """Longitude and latitude in degrees, WGS 84."""
-
-
-class Text(Section):
-    """The same words in Chinese and English."""
-
-    zh: Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
-    en: Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
-
-    def in_language(self, language: str) -> str:
-        """`zh` or `en`; anything else is given English."""
-        return self.zh if language == "zh" else self.en
 
 
 class MineInfo(Section):
@@ -114,6 +96,7 @@ class Sensor(Section):
     principle: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$", strict=True)]
     channel: Channel = ""
     metrics: dict[MetricName, MetricSetting] = Field(min_length=1)
+    soil: SoilConstants | None = None
 
     @model_validator(mode="after")
     def _metrics_fit_kind(self) -> Sensor:
@@ -123,6 +106,8 @@ class Sensor(Section):
                 raise ValueError(f"{name} is a metric of {metric.kind.value} sensors, not of {self.kind.value}")
             if not convertible(setting.unit, metric.unit):
                 raise ValueError(f"{name} cannot be in {setting.unit}; its unit is {metric.unit}")
+        if self.soil is not None and self.kind is not SensorKind.SOIL:
+            raise ValueError(f"soil holds the constants of a soil sensor, not of a {self.kind.value} sensor")
         return self
 
 
@@ -328,12 +313,12 @@ class Policy(Section):
     schema_version: Literal[1] = Field(alias="schema")
     extends: str | None = None
     mine: MineInfo
-    valid_from: Annotated[date, BeforeValidator(_iso_date)]
+    valid_from: IsoDate
     devices: list[Device] = Field(default_factory=list)
     codecs: dict[Identifier, Codec] = Field(default_factory=dict)
-    standards: list[Annotated[str, StringConstraints(min_length=1, max_length=100, strict=True)]] = Field(
-        default_factory=list
-    )
+    standards: list[ChosenStandard] = Field(default_factory=list)
+    limits: list[OwnLimit] = Field(default_factory=list)
+    verdicts: VerdictSettings = Field(default_factory=VerdictSettings)
     rules: list[Rule] = Field(default_factory=list)
     quality: QualitySettings = Field(default_factory=QualitySettings)
     activity: ActivitySettings = Field(default_factory=ActivitySettings)

@@ -14,6 +14,7 @@ from greenmine.core.quality import Quality, flag_names
 from greenmine.core.unit import UNITS
 from greenmine.policy.descriptions import DESCRIPTIONS, description
 from greenmine.policy.duration import duration_text
+from greenmine.policy.limit import JUDGED_UNITS
 from greenmine.policy.load import MINES_OWN_KEYS
 from greenmine.policy.merge import KEYED_LISTS
 from greenmine.policy.model import Policy
@@ -89,9 +90,12 @@ def _describe(model: str, definition: dict[str, Any]) -> None:
         node["description"] = description(model, key)
         _mend(node)
         if key in ("metric", "unit", "metrics"):
-            _name_vocabulary(key, node)
+            _name_vocabulary(model, key, node)
         if model == "Policy" and key in KEYED_LISTS:
             node["items"] = {"anyOf": [node["items"], {"$ref": "#/$defs/Dropped"}]}
+        if model == "Policy" and key == "standards":
+            name = {"type": "string", "description": "The part by its name, as GB 12348-2008/boundary."}
+            node["items"] = {"anyOf": [name, node["items"]]}
         if model == "QualitySettings" and key == "unusable":
             node["items"] = {"enum": flag_names(sum(Quality))}
 
@@ -117,11 +121,13 @@ def _mend(node: Any) -> None:
         _mend(child)
 
 
-def _name_vocabulary(key: str, node: dict[str, Any]) -> None:
+def _name_vocabulary(model: str, key: str, node: dict[str, Any]) -> None:
     if key == "metrics":
         node["propertyNames"] = {"enum": list(METRICS)}
         return
     words = {"metric": list(METRICS), "unit": list(UNITS)}[key]
+    if model == "OwnLimit" and key == "metric":
+        words = list(JUDGED_UNITS)
     for choice in node.get("anyOf", [node]):
         if choice.get("type") == "string":
             choice["enum"] = words

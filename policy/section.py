@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from greenmine.core.identifier import IDENTIFIER_PATTERN
 from greenmine.core.metric import METRICS
@@ -46,7 +48,30 @@ MetricName = Annotated[str, Field(strict=True), AfterValidator(_known_metric)]
 UnitName = Annotated[str, Field(strict=True), AfterValidator(_known_unit)]
 
 
+def _iso_date(value: Any) -> Any:
+    # pydantic alone also takes seconds since the epoch and times of day.
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value, re.ASCII):
+        raise ValueError(f"{value!r} is not a date; write it as 2026-01-01")
+    if not isinstance(value, str | date) or isinstance(value, datetime):
+        raise ValueError("write a date as 2026-01-01")
+    return value
+
+
+IsoDate = Annotated[date, BeforeValidator(_iso_date)]
+
+
 class Section(BaseModel):
     """Base of all parts: immutable, and unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Text(Section):
+    """The same words in Chinese and English."""
+
+    zh: Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
+    en: Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)]
+
+    def in_language(self, language: str) -> str:
+        """`zh` or `en`; anything else is given English."""
+        return self.zh if language == "zh" else self.en

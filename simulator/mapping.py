@@ -34,7 +34,7 @@ from greenmine.policy.model import (
     Text,
     UnitName,
 )
-from greenmine.simulator.typed_yaml import read_typed
+from greenmine.policy.typed_yaml import read_typed
 
 _DATA = files("greenmine.simulator") / "data"
 

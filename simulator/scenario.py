@@ -15,8 +15,8 @@ from greenmine.core.errors import UserError
 from greenmine.core.metric import SensorKind
 from greenmine.policy.duration import Seconds
 from greenmine.policy.model import Device, Identifier, Number, Policy, Section, Text
+from greenmine.policy.typed_yaml import read_typed
 from greenmine.simulator.dust import Plume
-from greenmine.simulator.typed_yaml import read_typed
 
 DEFAULT_SCENARIO = "dust-episode"
 _SCENARIOS = files("greenmine.simulator") / "data" / "scenarios"

@@ -87,6 +87,15 @@ def test_flags_are_all_flags() -> None:
 
 R = ("rules", 7)
 S2 = ("devices", 2, "sensors")
+S3 = ("devices", 3, "sensors")
+
+
+def own(**more: Any) -> dict[str, Any]:
+    return {
+        "id": "own", "basis": "permit", "document": "P-1", "clause": "3", "metric": "pm10", "devices": ["d1"],
+        "statistic": "mean", "window": "day", "unit": "ug/m3", "digits": 0, "at_most": 100, **more,
+    }  # fmt: skip
+
 
 ERRORS: dict[str, tuple[tuple[Any, ...], Any, tuple[Any, ...], str]] = {
     "repeated rule id": (R, limit("tsp", "pm10", 9, 8), (*R, "id"), "'tsp' is already the id of rules[2]"),
@@ -131,6 +140,7 @@ ERRORS: dict[str, tuple[tuple[Any, ...], Any, tuple[Any, ...], str]] = {
         "devices[2].sensors[0].metrics.pm10 already reports the same series",
     ),
     "window of one reading": (("rules", 4, "window"), "19s", ("rules", 4, "window"), "fewer than two readings of 'd2'"),
+    "window longer than what is kept": (("rules", 4, "window"), "73h", ("rules", 4, "window"), "longer than the 72 h"),
     "absence within the interval": (("rules", 6, "after"), "10s", ("rules", 6, "after"), "no longer than the 10 s"),
     "raise above all": (R, limit("x", "pm10", 10_000, 5, severity="notice"), (*R, "raise"), "can never be passed"),
     "raise below all": (
@@ -164,7 +174,66 @@ ERRORS: dict[str, tuple[tuple[Any, ...], Any, tuple[Any, ...], str]] = {
     "region of another city": (("extends",), "regions/150700.yaml", ("mine", "region"), "extended region 150700"),
     "not a flag": (("quality",), {"unusable": ["rang"]}, ("quality", "unusable", 0), "did you mean 'range'?"),
     "flag twice": (("quality",), {"unusable": ["late", "late"]}, ("quality", "unusable", 1), "once is enough"),
-    "standard twice": (("standards",), ["a", "b", "a"], ("standards", 2), "'a' is here 2 times"),
+    "standard twice": (
+        ("standards",),
+        ["GB 3095-2026/ambient-air", "GB 12348-2008/boundary", "GB 3095-2026/ambient-air"],
+        ("standards", 2),
+        "'GB 3095-2026/ambient-air' is already standards[0]; once is enough",
+    ),
+    "no such standard": (("standards",), ["GB 3095-2027/ambient-air"], ("standards", 0), "did you mean 'GB 3095-2026"),
+    "standard as a whole": (("standards",), ["GB 3095-2026"], ("standards", 0), "name a part of it"),
+    "no such part": (("standards",), ["GB 3095-2026/air"], ("standards", 0), "has no part 'air'"),
+    "class that is missing": (("standards",), ["GB 3838-2002/surface-water"], ("standards", 0), "class: ..."),
+    "no such class": (
+        ("standards",),
+        [{"part": "GB 3838-2002/surface-water", "class": "VI"}],
+        ("standards", 0, "class"),
+        "'VI' is not a class of",
+    ),
+    "standard of no device": (
+        ("standards",),
+        [{"part": "GB 3095-2026/ambient-air", "devices": ["d3"]}],
+        ("standards", 0, "devices", 0),
+        "no device 'd3'",
+    ),
+    "reference of no device": (
+        ("standards",),
+        [{"part": "DB13/2934-2019/hourly-difference", "reference": "x1"}],
+        ("standards", 0, "reference"),
+        "no device 'x1'",
+    ),
+    "repeated limit id": (("limits",), [own(), own()], ("limits", 1, "id"), "already the id of limits[0]"),
+    "limit of no device": (("limits",), [own(devices=["d3"])], ("limits", 0, "devices", 0), "no device 'd3'"),
+    "limit of what no sensor has": (
+        ("limits",),
+        [own(metric="cod", unit="mg/L")],
+        ("limits", 0, "devices", 0),
+        "'d1' does not report cod",
+    ),
+    "limit on another channel": (
+        ("limits",),
+        [own(channel="d9")],
+        ("limits", 0, "devices", 0),
+        "does not report pm10 on channel 'd9'",
+    ),
+    "limit that ends before it begins": (
+        ("limits",),
+        [own(valid_from="2026-02-01", valid_to="2026-01-31")],
+        ("limits", 0, "valid_to"),
+        "is before valid_from",
+    ),
+    "reference plot of no device": (
+        (*S3, 0, "soil"),
+        {"field_capacity": 30, "reference_plot": "s9"},
+        (*S3, 0, "soil", "reference_plot"),
+        "no device 's9'",
+    ),
+    "probe that is its own reference": (
+        (*S3, 0, "soil"),
+        {"field_capacity": 30, "reference_plot": "s1"},
+        (*S3, 0, "soil", "reference_plot"),
+        "no reference of its own",
+    ),
     "model path absolute": (
         ("models", "drift", "path"),
         "/tmp/x.npz",
@@ -245,3 +314,43 @@ def test_steps_of_severity_are_no_repetition() -> None:
     data["rules"] += [limit("x", "pm10", 420, 300, severity="critical")]
     data["rules"] += [limit("y", "pm10", 250, 200, kind="mean", window="5m")]
     assert policy_warnings(Policy.model_validate(data)) == []
+
+
+WARNED: dict[str, tuple[Any, tuple[Any, ...], str]] = {
+    "edition that ended": (["GB 3095-2012/ambient-air"], ("standards", 0), "GB 3095-2026 is judged by instead"),
+    "device that reports nothing of it": (
+        [{"part": "GB 12348-2008/boundary", "devices": ["d1"]}],
+        ("standards", 0, "devices", 0),
+        "'d1' reports nothing of GB 12348-2008/boundary (laeq, lamax)",
+    ),
+    "class without classes": (
+        [{"part": "GB 20426-2006/fugitive-tsp", "class": "new"}],
+        ("standards", 0, "class"),
+        "has no classes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("standards", "where", "words"), WARNED.values(), ids=WARNED.keys())
+def test_what_is_probably_not_meant_of_standards(standards: Any, where: tuple[Any, ...], words: str) -> None:
+    policy = Policy.model_validate({**good(), "valid_from": "2026-03-01", "standards": standards})
+    assert check_policy(policy) == []
+    ((path, message),) = policy_warnings(policy)
+    assert path == where
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"unit": "mg/L"}, "pm10 cannot be in mg/L"),
+        ({"metric": "pm11"}, "unknown metric 'pm11'"),
+        ({"at_most": None}, "a limit without a value limits nothing"),
+        ({"at_least": 200}, "at_least 200 is over at_most 100"),
+        ({"window": "fortnight"}, "hour"),
+        ({"digits": 9}, "6"),
+    ],
+)
+def test_a_limit_of_one_s_own_that_says_nothing_is_refused(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Policy.model_validate({**good(), "limits": [own(**changed)]})

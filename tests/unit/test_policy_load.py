@@ -84,7 +84,7 @@ def test_region_and_mine_are_merged(folder: Folder) -> None:
 def test_the_mine_wins_key_by_key(folder: Folder) -> None:
     policy = folder.load(MINE + "quality: {max_ahead: 1m}\nstandards: [GB 12348-2008/boundary]\n").policy
     assert (policy.quality.max_ahead, policy.quality.lateness) == (60, 360)
-    assert policy.standards == ["GB 12348-2008/boundary"]
+    assert [choice.part for choice in policy.standards] == ["GB 12348-2008/boundary"]
 
 
 def test_an_item_with_the_same_id_replaces_the_whole_item(folder: Folder) -> None:

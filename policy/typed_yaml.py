@@ -1,4 +1,4 @@
-"""YAML files of this room into typed values, with errors that say where."""
+"""YAML files of ours (not policies) into typed values, with errors that say where."""
 
 from __future__ import annotations
 

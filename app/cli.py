@@ -19,6 +19,7 @@ from greenmine import (
     command_people,
     command_policy,
     command_readings,
+    command_rules,
     command_run,
     command_simulate,
     command_waiting,
@@ -54,6 +55,7 @@ app.command()(command_look.doctor)
 app.command()(command_look.tail)
 app.command()(command_decode.decode)
 app.add_typer(command_policy.app, name="policy")
+app.add_typer(command_rules.app, name="rules")
 app.add_typer(command_readings.app, name="readings")
 app.add_typer(command_alerts.app, name="alerts")
 app.add_typer(command_dead_letters.app, name="dead-letters")

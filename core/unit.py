@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import NamedTuple
 
 
@@ -65,6 +66,24 @@ def convert(value: float, unit: str, target: str) -> float:
     """
     found = conversion(unit, target)
     return value if found is None else found.apply(value)
+
+
+def exactly(value: Fraction, unit: str, target: str) -> Fraction:
+    """`value` in `unit`, expressed in `target`, with the factors as they are written here: no rounding of its own.
+
+    Raises:
+        ValueError: a unit is unknown or the dimensions differ.
+    """
+    found = conversion(unit, target)
+    if found is None:
+        return value
+    source, goal = found.source, found.goal
+    moved = value * _written(source.factor) + _written(source.offset) - _written(goal.offset)
+    return moved / _written(goal.factor)
+
+
+def _written(number: float) -> Fraction:
+    return Fraction(repr(number))
 
 
 class Conversion(NamedTuple):

@@ -66,6 +66,7 @@ class AppliedLimit:
     channel: str | None = None
     reference: str | None = None
     worst_item_decides: bool = False
+    level: float | None = None
     class_bounds: tuple[tuple[str, float | None, float | None], ...] = ()
 
     @property
@@ -219,6 +220,7 @@ def _own(limit: OwnLimit, policy: Policy) -> AppliedLimit:
         validity=limit.validity,
         devices=tuple(sorted(limit.devices)),
         channel=limit.channel,
+        level=limit.level,
     )
 
 

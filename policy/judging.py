@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from greenmine.core.quality import Quality, flag_names
 from greenmine.core.verdict import LimitBinding
-from greenmine.policy.section import Channel, Identifier, Number, Section
+from greenmine.policy.duration import Seconds
+from greenmine.policy.section import Channel, Identifier, MetricName, Number, Section
 
 
 def _as_choice(value: Any) -> Any:
@@ -134,6 +135,23 @@ class GrowingSeason(Section):
         return self
 
 
+class HealthLimits(Section):
+    """From when a sensor's readings look as if the sensor and not the world had changed; what is left out is usual for
+    the metric. `rate` and `spike` in the metric's canonical unit, `rate` per minute."""
+
+    rate: Annotated[Number, Field(gt=0)] | None = None
+    spike: Annotated[Number, Field(gt=0)] | None = None
+    stuck: Seconds | None = Field(default=None, gt=0)
+
+
+class Neighbour(Section):
+    """A station of another mine that may be the reference of ours; its readings come from that mine."""
+
+    mine: Identifier
+    device: Identifier
+    position: tuple[Annotated[Number, Field(ge=-180, le=180)], Annotated[Number, Field(ge=-90, le=90)]]
+
+
 class VerdictSettings(Section):
     """How readings become verdicts, where the standards leave it to the mine's own plan."""
 
@@ -145,6 +163,10 @@ class VerdictSettings(Section):
     noise_wind: Annotated[Number, Field(gt=0, le=75)] = 5.0
     frequent_from: Annotated[int, Field(strict=True, ge=2, le=100)] = 3
     dust_background: Annotated[Number, Field(gt=0)] = 500.0
+    health: dict[MetricName, HealthLimits] = Field(default_factory=dict)
+    humid: Annotated[Number, Field(gt=0, le=100)] = 90.0
+    neighbours: list[Neighbour] = Field(default_factory=list)
+    maintenance_hours: Annotated[int, Field(strict=True, ge=0, le=744)] = 24
 
     @model_validator(mode="after")
     def _day_before_night(self) -> VerdictSettings:

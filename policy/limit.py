@@ -28,6 +28,9 @@ class Statistic(StrEnum):
     SUDDEN_FREQUENT = "sudden_frequent"
     SUDDEN_OCCASIONAL = "sudden_occasional"
     ROLLING_8H_MAXIMUM = "rolling_8h_maximum"
+    PERCENTILE_95 = "percentile_95"
+    PERCENTILE_98 = "percentile_98"
+    HOURS_OVER = "hours_over"
 
 
 class WindowKind(StrEnum):
@@ -265,6 +268,23 @@ def _overlap(one: LimitRow, other: LimitRow) -> bool:
     return start <= min(one.valid_to or date.max, other.valid_to or date.max)
 
 
+_LONG = (WindowKind.MONTH, WindowKind.SEASON, WindowKind.YEAR)
+
+
+def window_fits(statistic: Statistic, window: WindowKind) -> bool:
+    """Whether a statistic is defined over a window: percentiles are those of daily means, means of months those of
+    days, and what is taken from single readings is not taken over more than a day."""
+    if statistic in (Statistic.PERCENTILE_95, Statistic.PERCENTILE_98):
+        return window in _LONG
+    if statistic is Statistic.MEAN:
+        return True
+    if statistic in (Statistic.SUDDEN_FREQUENT, Statistic.SUDDEN_OCCASIONAL):
+        return window is WindowKind.NIGHT
+    if statistic is Statistic.ROLLING_8H_MAXIMUM:
+        return window is WindowKind.DAY
+    return window not in _LONG
+
+
 class OwnLimit(LimitBody):
     """A limit of the mine's own, from its permit or its EIA, for an outlet or a point (`devices`, `channel`)."""
 
@@ -279,6 +299,7 @@ class OwnLimit(LimitBody):
     channel: Channel | None = None
     at_most: Number | None = None
     at_least: Number | None = None
+    level: Number | None = None
     methods: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,60}$")]] = Field(default_factory=list)
     status: LimitStatus = LimitStatus.SOURCED
     source: Annotated[str, StringConstraints(min_length=1, max_length=400)] = "the mine's document"
@@ -291,4 +312,8 @@ class OwnLimit(LimitBody):
             raise ValueError(f"at_least {self.at_least:g} is over at_most {self.at_most:g}; nothing could meet both")
         if not convertible(self.unit, JUDGED_UNITS[self.metric]):
             raise ValueError(f"{self.metric} cannot be in {self.unit}; its unit is {JUDGED_UNITS[self.metric]}")
+        if (self.statistic is Statistic.HOURS_OVER) != (self.level is not None):
+            raise ValueError("statistic hours_over counts the hours over `level`; give both, or neither")
+        if not window_fits(self.statistic, self.window):
+            raise ValueError(f"{self.statistic.value} over a {self.window.value} is not judged; see `policy schema`")
         return self

@@ -20,6 +20,9 @@ STATISTICS = {
     Statistic.SUDDEN_FREQUENT: ("频发噪声最大声级", "Lmax, frequent"),
     Statistic.SUDDEN_OCCASIONAL: ("偶发噪声最大声级", "Lmax, occasional"),
     Statistic.ROLLING_8H_MAXIMUM: ("8小时滑动均值最大值", "highest 8 h mean"),
+    Statistic.PERCENTILE_95: ("日均值第95百分位数", "95th percentile of daily means"),
+    Statistic.PERCENTILE_98: ("日均值第98百分位数", "98th percentile of daily means"),
+    Statistic.HOURS_OVER: ("超值小时数", "hours over a level"),
 }
 WINDOWS = {
     WindowKind.HOUR: ("1小时", "1 h"),

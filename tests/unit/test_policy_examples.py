@@ -109,4 +109,5 @@ def test_operating_steps_rise_with_severity() -> None:
 def test_the_readme_names_every_file() -> None:
     readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml")}
+    files = {name for name in files if not name.startswith("rule-tests/")} | {"rule-tests/"}
     assert set(re.findall(r"^\| `([^`]+)`", readme, re.MULTILINE)) == files
